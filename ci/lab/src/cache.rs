@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What costs minutes to make is kept outside the checkout, named by its inputs.
+//!
+//! An entry is a folder `KIND-KEY`. It is made as `KIND-KEY.tmp`, flushed, and renamed: what bears
+//! the right name is whole. `KIND-KEY.lock` is held while it is made, so a second run waits; who
+//! holds the lock knows that a `.tmp` folder is left from a run that died, and removes it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{bail, Context as _, Result};
+use rustix::fs::{flock, FlockOperation};
+use sha2::{Digest as _, Sha256};
+
+use crate::progress::Progress;
+use crate::run::Run;
+use crate::stop;
+
+/// Free space below which nothing large is begun: bytes.
+const LEAST_FREE: u64 = 5 << 30;
+
+/// The store of entries.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+/// What an entry was made from; the key is the SHA-256 of it.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    text: String,
+}
+
+impl Inputs {
+    /// The inputs of an entry whose maker is at version `format`: raise it when the maker changes.
+    pub fn new(format: u32) -> Self {
+        Self {
+            text: format!("format {format}\n"),
+        }
+    }
+
+    /// Adds one named input.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.text
+            .push_str(&format!("{name} {}\n", value.replace('\n', " ")));
+        self
+    }
+
+    fn key(&self) -> String {
+        let digest = Sha256::digest(self.text.as_bytes());
+        digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+/// An exclusive lock, held until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock file `path`, waiting for another run that holds it, and saying so.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be made or the run is stopped while it waits.
+    pub fn take(path: &Path, what: &str, progress: &Progress) -> Result<Self> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .with_context(|| format!("opening the lock {}", path.display()))?;
+        let mut told = false;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(error) => bail!("locking {}: {error}", path.display()),
+            }
+            if !told {
+                progress.say(format!("another run works on {what}: waiting for it"));
+                told = true;
+            }
+            stop::check()?;
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl Cache {
+    /// The cache of this user: `$XDG_CACHE_HOME/portico`, or `~/.cache/portico`.
+    ///
+    /// # Errors
+    ///
+    /// When neither variable is set or the folder cannot be made.
+    pub fn open() -> Result<Self> {
+        let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty());
+        let base = match (variable("XDG_CACHE_HOME"), variable("HOME")) {
+            (Some(cache), _) => PathBuf::from(cache),
+            (None, Some(home)) => PathBuf::from(home).join(".cache"),
+            (None, None) => {
+                bail!("no place for the cache: set HOME or XDG_CACHE_HOME and run again")
+            }
+        };
+        Self::at(base.join("portico"))
+    }
+
+    /// A cache in the folder `root`, which is made when missing.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be made.
+    pub fn at(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        fs::create_dir_all(&root).with_context(|| {
+            format!(
+                "making the cache folder {}: set XDG_CACHE_HOME to a folder that can be written",
+                root.display()
+            )
+        })?;
+        let root = root.canonicalize()?;
+        Ok(Self { root })
+    }
+
+    /// The folder that holds the entries.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the entry of these inputs is, or would be.
+    pub fn path(&self, kind: &str, inputs: &Inputs) -> PathBuf {
+        self.root.join(format!("{kind}-{}", inputs.key()))
+    }
+
+    /// The entry, when it is there.
+    pub fn find(&self, kind: &str, inputs: &Inputs) -> Option<PathBuf> {
+        Some(self.path(kind, inputs)).filter(|path| path.is_dir())
+    }
+
+    /// The entry; made by `make` in an empty temporary folder when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// Those of `make`; its temporary folder is removed then.
+    pub fn entry(
+        &self,
+        kind: &str,
+        inputs: &Inputs,
+        progress: &Progress,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let path = self.path(kind, inputs);
+        if path.is_dir() {
+            return Ok(path);
+        }
+        let _lock = Lock::take(&path.with_extension("lock"), kind, progress)?;
+        if path.is_dir() {
+            return Ok(path);
+        }
+        let temporary = Temporary::new(path.with_extension("tmp"))?;
+        self.room()?;
+        fs::write(temporary.0.join("inputs"), &inputs.text)?;
+        make(&temporary.0).with_context(|| format!("making {kind} for the cache"))?;
+        stop::check()?;
+        let folder = File::open(&temporary.0)?;
+        rustix::fs::syncfs(&folder).context("flushing the cache to the disk")?;
+        fs::rename(&temporary.0, &path)
+            .with_context(|| format!("putting {} into its place", path.display()))?;
+        temporary.keep();
+        Ok(path)
+    }
+
+    /// Bytes free for an ordinary user on the cache's disk.
+    ///
+    /// # Errors
+    ///
+    /// When the file system cannot be asked.
+    pub fn free(&self) -> Result<u64> {
+        let stat = rustix::fs::statvfs(&self.root)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn room(&self) -> Result<()> {
+        let free = self.free()?;
+        if free < LEAST_FREE {
+            bail!(
+                "only {} MiB free in {}, {} MiB are needed: free some space, or set \
+                 XDG_CACHE_HOME to a folder on a larger disk",
+                free >> 20,
+                self.root.display(),
+                LEAST_FREE >> 20
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A folder that is removed unless it is kept.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(path: PathBuf) -> Result<Self> {
+        remove(&path)?;
+        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.0) {
+            eprintln!("{error:#}: remove it by hand");
+        }
+    }
+}
+
+/// Removes a folder that may hold files of other users of this user's namespace.
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if rustix::process::geteuid().is_root() => {
+            return Err(error).with_context(|| format!("removing {}", path.display()));
+        }
+        Err(_) => {}
+    }
+    Run::new("unshare", format!("remove {}", path.display()))
+        .args(["--user", "--map-root-user", "--map-auto", "rm", "-rf", "--"])
+        .arg(path)
+        .even_when_stopped()
+        .run(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().join("c")).unwrap();
+        (dir, cache)
+    }
+
+    #[test]
+    fn an_entry_is_made_once() {
+        let (_dir, cache) = cache();
+        let inputs = Inputs::new(1).with("a", "b");
+        let mut made = 0;
+        for _ in 0..2 {
+            let path = cache
+                .entry("k", &inputs, &Progress::new(), |tmp| {
+                    made += 1;
+                    Ok(fs::write(tmp.join("x"), "x")?)
+                })
+                .unwrap();
+            assert!(path.join("x").exists());
+        }
+        assert_eq!(made, 1);
+        assert!(cache.find("k", &Inputs::new(2).with("a", "b")).is_none());
+    }
+
+    #[test]
+    fn a_failed_or_dead_maker_leaves_nothing_that_is_taken() {
+        let (_dir, cache) = cache();
+        let inputs = Inputs::new(1);
+        let failed = cache.entry("k", &inputs, &Progress::new(), |tmp| {
+            fs::write(tmp.join("half"), "x")?;
+            bail!("no")
+        });
+        assert!(failed.is_err() && cache.find("k", &inputs).is_none());
+        let left: Vec<_> = fs::read_dir(cache.root())
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.extension().is_some_and(|e| e == "tmp"))
+            .collect();
+        assert!(left.is_empty());
+
+        let stale = cache.path("k", &inputs).with_extension("tmp");
+        fs::create_dir_all(&stale).unwrap();
+        fs::write(stale.join("stale"), "x").unwrap();
+        let path = cache.entry("k", &inputs, &Progress::new(), |_| Ok(()));
+        assert!(!path.unwrap().join("stale").exists() && !stale.exists());
+    }
+
+    #[test]
+    fn the_second_of_two_runs_waits_and_takes_what_the_first_made() {
+        let (_dir, cache) = cache();
+        let made = std::sync::atomic::AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    cache.entry("k", &Inputs::new(1), &Progress::new(), |_| {
+                        thread::sleep(Duration::from_millis(50));
+                        made.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        Ok(())
+                    })
+                });
+            }
+        });
+        assert_eq!(made.into_inner(), 1);
+    }
+}
