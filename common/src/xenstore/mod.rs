@@ -6,6 +6,7 @@
 //! - [`wire`] has the message header, the message types, the limits and the error names;
 //! - [`path`] says which paths, tokens and node names may be sent;
 //! - [`request`] encodes requests into a buffer of the caller;
+//! - [`reply`] reads what replies carry;
 //! - [`client`] gives requests their ids, puts incoming bytes together into messages and says which
 //!   request a reply answers;
 //! - [`ring`] moves bytes through the page that a guest shares with the store.
@@ -17,6 +18,8 @@
 //! nobody waits for or a watch event without its two strings ends the conversation with an error,
 //! and never with a panic.
 
+pub mod client;
 pub mod path;
+pub mod reply;
 pub mod request;
 pub mod wire;
