@@ -1,2 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Placeholder.
+//! What every Portico front end needs, without an operating system.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`shared`] | memory that a peer can write, and barriers |
+//! | [`ring`] | the shared request and response ring of Xen's split drivers |
+//! | [`grant`] | grant tables, the granting side |
+//! | [`xenstore`] | the store's wire protocol, client side |
+//! | [`xenbus`] | device states and the hand-shake |
+//! | [`block`] | the block front end: wire types, negotiation, engine |
+//!
+//! The engines are sans-I/O: the operating system hands in requests and gets back completions. The
+//! peer is never trusted: what it can write is copied once, checked, then used. Nothing here
+//! allocates on the data path, and nothing panics on what a peer does.
+#![no_std]
+
+#[cfg(any(test, loom))]
+extern crate std;
+
+pub mod block;
+pub mod grant;
+pub mod ring;
+pub mod shared;
+pub mod xenbus;
+pub mod xenstore;
+
+#[cfg(all(test, not(loom)))]
+mod test_memory;

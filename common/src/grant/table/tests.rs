@@ -244,10 +244,7 @@ fn words_are_as_the_header_says() {
     table
         .grant(3, 0x1234, 0x89ab_cdef, Access::ReadOnly)
         .unwrap();
-    assert_eq!(
-        memory.word(24).load(Ordering::Relaxed),
-        0x1234_0005
-    );
+    assert_eq!(memory.word(24).load(Ordering::Relaxed), 0x1234_0005);
     assert_eq!(memory.word(28).load(Ordering::Relaxed), 0x89ab_cdef);
     table.end(3).unwrap();
     assert_eq!(memory.word(24).load(Ordering::Relaxed) & 0xffff, 0);
