@@ -15,7 +15,7 @@
 //! allocates on the data path, and nothing panics on what a peer does.
 #![no_std]
 
-#[cfg(any(test, loom))]
+#[cfg(any(test, loom, feature = "sim"))]
 extern crate std;
 
 pub mod block;

@@ -7,12 +7,17 @@
 //! | [`host`] | what the engine asks of an operating system |
 //! | [`negotiate`] | the store's keys: what the back end offers, what the front end chooses and says |
 //! | [`queue`] | one ring: requests in, completions out |
+//! | `sim` (tests, feature `sim`) | a simulated machine under a queue |
 //! | [`pool`] | the pages that data is copied through, with their persistent grants |
 
 pub mod host;
 pub mod negotiate;
 pub mod pool;
 pub mod queue;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 pub use host::{Access, GrantRef, Host, Io, NoMemory, Op, Segment, SharedPage};
