@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The C headers that Portico uses and the `kernel` crate does not bind. Only
- * what these files themselves declare is taken over (see `--allowlist-file` in
- * Kbuild); whatever they include comes from `kernel::bindings`.
+ * what some of them declare is taken over (see Kbuild); whatever they include
+ * comes from `kernel::bindings`.
  */
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/cdrom.h>
 #include <linux/hdreg.h>
-#include <linux/moduleparam.h>
 #include <xen/events.h>
 #include <xen/grant_table.h>
 #include <xen/page.h>
 #include <xen/platform_pci.h>
 #include <xen/xen.h>
 #include <xen/xenbus.h>
+
+#include "helpers.h"
+#include "block_helpers.h"

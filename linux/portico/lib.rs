@@ -2,12 +2,7 @@
 
 //! Safe abstractions for Xen front-end drivers on Linux.
 
-#[doc(hidden)]
-pub use portico_bindings as bindings;
-
-/// Tests.
-pub fn hello() {
-    kernel::pr_info!("hello\n");
-}
+pub mod xen;
+pub mod xenbus;
 
 const __LOG_PREFIX: &[u8] = b"portico\0";
