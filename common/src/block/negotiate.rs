@@ -256,3 +256,221 @@ impl Ability {
             .max(segments)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xenbus::NUMBER_LEN;
+    use std::format;
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+
+    struct Store(Vec<(&'static str, String)>);
+
+    impl Store {
+        fn disk() -> Self {
+            Self(Vec::new())
+                .with("sectors", 2048)
+                .with("sector-size", 512)
+                .with("info", 0)
+        }
+
+        fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+            self.0.retain(|(name, _)| *name != key);
+            self.0.push((key, value.to_string()));
+            self
+        }
+
+        fn without(mut self, key: &str) -> Self {
+            self.0.retain(|(name, _)| *name != key);
+            self
+        }
+    }
+
+    impl Keys for Store {
+        fn read(&self, key: &str, buf: &mut [u8; NUMBER_LEN]) -> Result<Option<usize>, Problem> {
+            let Some((_, value)) = self.0.iter().find(|(name, _)| *name == key) else {
+                return Ok(None);
+            };
+            let len = value.len().min(NUMBER_LEN);
+            buf[..len].copy_from_slice(&value.as_bytes()[..len]);
+            Ok(Some(value.len()))
+        }
+    }
+
+    const PARAMS: Params = Params {
+        max_indirect_segments: 32,
+        max_queues: 4,
+        max_ring_page_order: 4,
+        feature_persistent: true,
+        trusted: true,
+    };
+
+    #[test]
+    fn a_disk_that_makes_no_sense_is_refused() {
+        assert!(Disk::read(&Store::disk()).is_ok());
+        for key in ["sectors", "sector-size", "info"] {
+            let error = Disk::read(&Store::disk().without(key)).unwrap_err();
+            assert_eq!(
+                error,
+                KeyError {
+                    key,
+                    problem: Problem::Missing
+                }
+            );
+            for bad in [
+                "",
+                "-1",
+                "many",
+                "0x200",
+                "99999999999999999999999999999999999999",
+            ] {
+                let error = Disk::read(&Store::disk().with(key, bad)).unwrap_err();
+                assert_eq!(
+                    error,
+                    KeyError {
+                        key,
+                        problem: Problem::NotANumber
+                    },
+                    "{bad}"
+                );
+            }
+        }
+        for size in [0, 3, 256, 513, 8192, 1 << 30, (1 << 32) + 512] {
+            let error = Disk::read(&Store::disk().with("sector-size", size)).unwrap_err();
+            assert_eq!(error.problem, Problem::Value(size));
+        }
+        for sectors in [1 << 63, 1 << 55, u64::MAX] {
+            assert!(Disk::read(&Store::disk().with("sectors", sectors)).is_err());
+        }
+    }
+
+    #[test]
+    fn optional_keys_that_make_no_sense_count_as_absent() {
+        let physical = |value| {
+            Disk::read(&Store::disk().with("physical-sector-size", value))
+                .unwrap()
+                .physical_sector_size
+        };
+        assert_eq!(physical("4096"), 4096);
+        for bad in ["0", "3", "256", "-4096", "4294967808", ""] {
+            assert_eq!(physical(bad), 512, "{bad}");
+        }
+        let ability = |value: &str| {
+            let store = Store::disk().with("feature-max-indirect-segments", value);
+            Ability::read(&store, &PARAMS).max_segments
+        };
+        assert_eq!(ability("256"), 32);
+        assert_eq!(ability("16"), 16);
+        for none in ["0", "5", "-1", "no", ""] {
+            assert_eq!(ability(none), 11, "{none}");
+        }
+    }
+
+    #[test]
+    fn absurd_offers_are_cut_to_what_was_asked_for() {
+        let store = Store::disk()
+            .with("multi-queue-max-queues", 1_000_000_000)
+            .with("max-ring-page-order", u64::MAX);
+        let shape = Shape::choose(&PARAMS, Offer::read(&store), 2);
+        assert_eq!(
+            shape,
+            Shape {
+                queues: 2,
+                ring_page_order: 4
+            }
+        );
+        assert_eq!(shape.entries(), 512);
+        let store = store
+            .with("multi-queue-max-queues", 0)
+            .with("max-ring-page-order", "x");
+        let shape = Shape::choose(&PARAMS, Offer::read(&store), 2);
+        assert_eq!(
+            shape,
+            Shape {
+                queues: 1,
+                ring_page_order: 0
+            }
+        );
+        let none = Params {
+            max_queues: 0,
+            ..PARAMS
+        };
+        assert_eq!(
+            Shape::choose(
+                &none,
+                Offer {
+                    max_queues: 9,
+                    ..Offer::default()
+                },
+                2
+            )
+            .queues,
+            1
+        );
+    }
+
+    fn published(shape: Shape, rings: &[RingKeys<'_>]) -> Vec<String> {
+        let mut keys = Vec::new();
+        publish(&PARAMS, shape, rings.iter().copied(), |key, value| {
+            keys.push(format!("{key}={value}"));
+            Ok::<(), ()>(())
+        })
+        .unwrap();
+        keys
+    }
+
+    #[test]
+    fn keys_are_flat_for_one_ring_and_in_folders_for_more() {
+        let one = [RingKeys {
+            grefs: &[8],
+            port: 5,
+        }];
+        assert_eq!(
+            published(
+                Shape {
+                    queues: 1,
+                    ring_page_order: 0
+                },
+                &one
+            ),
+            [
+                "ring-ref=8",
+                "event-channel=5",
+                "protocol=x86_64-abi",
+                "feature-persistent=1"
+            ]
+        );
+        let two = [
+            RingKeys {
+                grefs: &[8, 9],
+                port: 5,
+            },
+            RingKeys {
+                grefs: &[10, 11],
+                port: 6,
+            },
+        ];
+        assert_eq!(
+            published(
+                Shape {
+                    queues: 2,
+                    ring_page_order: 1
+                },
+                &two
+            ),
+            [
+                "ring-page-order=1",
+                "multi-queue-num-queues=2",
+                "queue-0/ring-ref0=8",
+                "queue-0/ring-ref1=9",
+                "queue-0/event-channel=5",
+                "queue-1/ring-ref0=10",
+                "queue-1/ring-ref1=11",
+                "queue-1/event-channel=6",
+                "protocol=x86_64-abi",
+                "feature-persistent=1"
+            ]
+        );
+    }
+}
