@@ -40,11 +40,19 @@ pub unsafe trait SharedMemory {
     }
 }
 
+/// Takes the full barrier out, so that a loom model can show that it would notice.
+#[cfg(loom)]
+pub static NO_BARRIER: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
+
 /// Full barrier: no load or store before it is reordered with one after it.
 ///
 /// It orders this CPU against a peer on another CPU, so it is a real barrier on a uniprocessor too.
 #[inline]
 pub fn mb() {
+    #[cfg(loom)]
+    if NO_BARRIER.load(Ordering::Relaxed) {
+        return;
+    }
     #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
     // SAFETY: a locked or of zero leaves the word on top of the stack as it is. On x86 a locked
     // operation orders ordinary memory like `mfence`, and is several times cheaper.

@@ -6,6 +6,7 @@
 //! | [`wire`] | what lies in the ring |
 //! | [`host`] | what the engine asks of an operating system |
 //! | [`negotiate`] | the store's keys: what the back end offers, what the front end chooses and says |
+//! | [`vdev`] | the number that names a disk |
 //! | [`queue`] | one ring: requests in, completions out |
 //! | `sim` (tests, feature `sim`) | a simulated machine under a queue |
 //! | [`pool`] | the pages that data is copied through, with their persistent grants |
@@ -18,6 +19,7 @@ pub mod queue;
 pub mod sim;
 #[cfg(test)]
 mod tests;
+pub mod vdev;
 pub mod wire;
 
 pub use host::{Access, GrantRef, Host, Io, NoMemory, Op, Segment, SharedPage};
