@@ -3,6 +3,7 @@
 #include <linux/compiler.h>
 #include <linux/device.h>
 #include <linux/export.h>
+#include <linux/sched/mm.h>
 #include <linux/string.h>
 #include <xen/page.h>
 #include <xen/xen.h>
@@ -63,3 +64,15 @@ void portico_device_unlock(struct device *dev)
 	device_unlock(dev);
 }
 EXPORT_SYMBOL_GPL(portico_device_unlock);
+
+unsigned int portico_memalloc_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+EXPORT_SYMBOL_GPL(portico_memalloc_noio_save);
+
+void portico_memalloc_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
+}
+EXPORT_SYMBOL_GPL(portico_memalloc_noio_restore);

@@ -20,6 +20,9 @@ unsigned long portico_page_to_gfn(struct page *page);
 
 void portico_copy_shared(void *to, const void *from, size_t len);
 
+unsigned int portico_memalloc_noio_save(void);
+void portico_memalloc_noio_restore(unsigned int flags);
+
 bool portico_device_trylock(struct device *dev);
 void portico_device_unlock(struct device *dev);
 

@@ -2,6 +2,10 @@
 
 //! Safe abstractions for Xen front-end drivers on Linux.
 
+pub mod event;
+pub mod grant;
+pub mod host;
+pub mod memory;
 pub mod xen;
 pub mod xenbus;
 
