@@ -23,6 +23,4 @@ pub mod vdev;
 pub mod wire;
 
 pub use host::{Access, GrantRef, Host, Io, NoMemory, Op, Segment, SharedPage};
-pub use queue::{
-    Busy, Features, Outcome, Pending, Queue, Reaped, Setup, SetupError, Stats, Violation,
-};
+pub use queue::{Busy, Features, Outcome, Pending, Queue, Reaped, Ring, Setup, Stats, Violation};

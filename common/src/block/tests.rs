@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use super::sim::{Sim, SimIo, SimRing};
 use super::wire::{self, Request, RequestDiscard, RequestIndirect, Response};
-use super::{Busy, Features, Op, Outcome, Queue, Setup, Violation};
+use super::{Busy, Features, Op, Outcome, Queue, Ring, Setup, Violation};
 use crate::ring::{BackRing, RingError};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -126,7 +126,8 @@ impl Back {
 fn pair(setup: Setup, pages: usize) -> (Sim, Queue<Sim>, Back) {
     let sim = Sim::default();
     let ring = SimRing::new(pages);
-    let queue = Queue::new(sim.clone(), ring.clone(), setup).expect("memory enough");
+    let queue =
+        Queue::new(sim.clone(), Ring::new(ring.clone()).unwrap(), setup).expect("memory enough");
     let ring = BackRing::attach(ring).expect("a new ring");
     let back = Back {
         sim: sim.clone(),
@@ -282,7 +283,7 @@ fn a_full_ring_gives_the_request_back() {
 #[test]
 fn no_grant_reference_is_busy_and_nothing_is_lost() {
     let sim = Sim::with_refs(3);
-    let mut queue = Queue::new(sim.clone(), SimRing::new(1), SETUP).unwrap();
+    let mut queue = Queue::new(sim.clone(), Ring::new(SimRing::new(1)).unwrap(), SETUP).unwrap();
     let (_, busy) = queue
         .submit(sim.io(0, Op::Read, 0, &[(0, 512); 4]))
         .unwrap_err();

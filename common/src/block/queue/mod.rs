@@ -18,7 +18,7 @@ use super::pool::{end_or_abandon, Pool, Refs, Stack, NO_REF};
 use super::wire::{self, Request, Response};
 use crate::ring::FrontRing;
 
-pub use types::{Busy, Features, Outcome, Pending, Reaped, Setup, SetupError, Stats, Violation};
+pub use types::{Busy, Features, Outcome, Pending, Reaped, Setup, Stats, Violation};
 
 struct Slot<I> {
     /// High half of the id.
@@ -59,7 +59,7 @@ struct IndirectPage<P> {
 /// One ring and all that belongs to it.
 pub struct Queue<H: Host> {
     host: H,
-    ring: FrontRing<H::Ring, Request, Response>,
+    ring: Ring<H::Ring>,
     slots: H::Array<Slot<H::Io>>,
     free: Stack<H, u16>,
     /// A row of `max_segments` for each slot: grants, or pool pages when data is copied.
@@ -76,13 +76,16 @@ pub struct Queue<H: Host> {
     stats: Stats,
 }
 
+/// The ring of a block front end. It is made before the back end is told of it, the queue when the
+/// back end has said what it can do.
+pub type Ring<M> = FrontRing<M, Request, Response>;
+
 /// References that a queue keeps at hand beyond those of one request.
 const SPARE_REFS: usize = 1024;
 
 impl<H: Host> Queue<H> {
-    /// Makes a queue over the empty ring in `ring`.
-    pub fn new(host: H, ring: H::Ring, mut setup: Setup) -> Result<Self, SetupError> {
-        let ring = FrontRing::new(ring)?;
+    /// Makes a queue over a new ring, which may be published already.
+    pub fn new(host: H, ring: Ring<H::Ring>, mut setup: Setup) -> Result<Self, NoMemory> {
         let entries = ring.size().min(u32::from(u16::MAX)) as usize;
         let limit = wire::MAX_INDIRECT_PAGES * wire::SEGMENTS_PER_PAGE;
         setup.max_segments = setup.max_segments.clamp(wire::MAX_SEGMENTS, limit);

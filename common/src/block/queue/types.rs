@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use crate::block::host::{GrantRef, NoMemory};
+use crate::block::host::GrantRef;
 use crate::ring::RingError;
 
 /// What the back end takes now. Features are lost at run time when it answers `BLKIF_RSP_EOPNOTSUPP`.
@@ -119,27 +119,6 @@ impl fmt::Display for Violation {
                 )
             }
         }
-    }
-}
-
-/// Why a queue cannot be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetupError {
-    /// The host has not enough memory or grant references.
-    NoMemory,
-    /// The ring's memory does not make a ring.
-    Ring(RingError),
-}
-
-impl From<NoMemory> for SetupError {
-    fn from(_: NoMemory) -> Self {
-        Self::NoMemory
-    }
-}
-
-impl From<RingError> for SetupError {
-    fn from(error: RingError) -> Self {
-        Self::Ring(error)
     }
 }
 
