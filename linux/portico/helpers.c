@@ -5,6 +5,7 @@
 #include <linux/export.h>
 #include <linux/sched/mm.h>
 #include <linux/string.h>
+#include <linux/workqueue.h>
 #include <xen/page.h>
 #include <xen/xen.h>
 
@@ -76,3 +77,15 @@ void portico_memalloc_noio_restore(unsigned int flags)
 	memalloc_noio_restore(flags);
 }
 EXPORT_SYMBOL_GPL(portico_memalloc_noio_restore);
+
+void portico_init_delayed_work(struct delayed_work *work, work_func_t func)
+{
+	INIT_DELAYED_WORK(work, func);
+}
+EXPORT_SYMBOL_GPL(portico_init_delayed_work);
+
+void portico_schedule_delayed_work(struct delayed_work *work, unsigned int msecs)
+{
+	mod_delayed_work(system_percpu_wq, work, msecs_to_jiffies(msecs));
+}
+EXPORT_SYMBOL_GPL(portico_schedule_delayed_work);

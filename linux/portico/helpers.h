@@ -7,6 +7,7 @@
 #define PORTICO_HELPERS_H
 
 #include <linux/types.h>
+#include <linux/workqueue.h>
 
 struct device;
 struct page;
@@ -22,6 +23,9 @@ void portico_copy_shared(void *to, const void *from, size_t len);
 
 unsigned int portico_memalloc_noio_save(void);
 void portico_memalloc_noio_restore(unsigned int flags);
+
+void portico_init_delayed_work(struct delayed_work *work, work_func_t func);
+void portico_schedule_delayed_work(struct delayed_work *work, unsigned int msecs);
 
 bool portico_device_trylock(struct device *dev);
 void portico_device_unlock(struct device *dev);

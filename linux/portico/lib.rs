@@ -6,7 +6,12 @@ pub mod event;
 pub mod grant;
 pub mod host;
 pub mod memory;
+pub mod param;
+pub mod work;
 pub mod xen;
 pub mod xenbus;
+
+#[doc(hidden)]
+pub use portico_bindings as bindings;
 
 const __LOG_PREFIX: &[u8] = b"portico\0";
