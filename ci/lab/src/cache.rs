@@ -49,7 +49,8 @@ impl Inputs {
         self
     }
 
-    fn key(&self) -> String {
+    /// The start of the SHA-256 of the inputs, in hexadecimal.
+    pub fn key(&self) -> String {
         let digest = Sha256::digest(self.text.as_bytes());
         digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
     }
@@ -172,6 +173,18 @@ impl Cache {
             .with_context(|| format!("putting {} into its place", path.display()))?;
         temporary.keep();
         Ok(path)
+    }
+
+    /// Removes the other entries of this kind, as far as nobody makes them at the moment.
+    pub(crate) fn forget_others(&self, kind: &str, kept: &Path) {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let key = name.strip_prefix(kind).and_then(|k| k.strip_prefix('-'));
+            if path != kept && path.is_dir() && key.is_some_and(|k| !k.contains(['-', '.'])) {
+                let _ = remove(&path);
+            }
+        }
     }
 
     /// Bytes free for an ordinary user on the cache's disk.

@@ -4,9 +4,19 @@
 //! The host side makes sysroots, kernel metadata, modules and static binaries, each cached by its
 //! inputs; the guest side boots Xen, dom0 and guests on them.
 
+pub mod apt;
 pub mod cache;
 pub mod context;
+pub mod doctor;
+pub mod kernel;
+pub mod mirror;
+pub mod modules;
 pub mod progress;
 pub mod root;
 pub mod run;
+pub mod setup;
+pub mod stage;
+pub mod statics;
 pub mod stop;
+pub mod sysroot;
+pub mod tools;
