@@ -5,6 +5,7 @@
 pub mod event;
 pub mod grant;
 pub mod host;
+mod layout;
 pub mod memory;
 pub mod param;
 pub mod work;
