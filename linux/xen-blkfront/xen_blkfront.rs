@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Xen disk front end.
+//! Xen disk front end: takes no device yet.
 
-use kernel::prelude::*;
-use kernel::device::Core;
+use kernel::{device::Core, prelude::*};
 use portico::xenbus::{self, Device, State};
 
 struct Blkfront;
@@ -11,14 +10,17 @@ struct Blkfront;
 impl xenbus::Driver for Blkfront {
     const TYPES: &'static [&'static str] = &["vbd"];
     type Data = Self;
-    fn probe(dev: &Device<Core<'_>>) -> impl PinInit<Self, Error> {
-        let _ = dev.transaction(|t| { t.write("a", 1)?; t.read(format_args!("queue-{}/x", 1)) });
-        Ok(Self)
+
+    fn probe(_dev: &Device<Core<'_>>) -> impl PinInit<Self, Error> {
+        Err::<Self, _>(ENODEV)
     }
-    fn otherend_changed(dev: &Device<Core<'_>>, _data: Pin<&Self>, state: State) {
-        dev_info!(dev, "state {:?}\n", state as u8);
+
+    fn otherend_changed(_dev: &Device<Core<'_>>, _data: Pin<&Self>, _state: State) {}
+
+    fn resume(_dev: &Device<Core<'_>>, _data: Pin<&Self>) -> Result {
+        Ok(())
     }
-    fn resume(_dev: &Device<Core<'_>>, _data: Pin<&Self>) -> Result { Ok(()) }
+
     fn remove(_dev: &Device<Core<'_>>, _data: Pin<&Self>) {}
 }
 
