@@ -6,6 +6,7 @@
 
 pub mod apt;
 pub mod cache;
+pub mod checks;
 pub mod context;
 pub mod doctor;
 pub mod kernel;

@@ -161,7 +161,9 @@ fn make(host: &Host, kind: Kind, kernel: &str, mirror: &Mirror, folder: &Path) -
         .args(["--format=directory", "--architectures=amd64"])
         .arg("--aptopt=APT::Install-Recommends \"false\"")
         .arg("--aptopt=Acquire::Languages \"none\"")
-        .arg("--aptopt=Acquire::Retries \"3\"");
+        .arg("--aptopt=Acquire::Retries \"3\"")
+        // The cache flushes the whole at its end; dpkg need not do it for each file.
+        .arg("--dpkgopt=force-unsafe-io");
     for option in proxies()? {
         run = run.arg(format!("--aptopt={option}"));
     }
