@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/* What the C compiler makes of Xen's headers: sizes, offsets, numbers and error names. */
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define xen_mb()
+#define xen_rmb()
+#define xen_wmb()
+#include <xen/xen.h>
+#include <xen/grant_table.h>
+#include <xen/event_channel.h>
+#include <xen/io/ring.h>
+#include <xen/io/blkif.h>
+#include <xen/io/xs_wire.h>
+
+struct fact {
+	const char *name;
+	uint64_t value;
+};
+
+#define V(x) { #x, (uint64_t)(x) }
+
+const struct fact peer_facts[] = {
+	V(sizeof(blkif_request_t)), V(offsetof(blkif_request_t, id)),
+	V(offsetof(blkif_request_t, sector_number)), V(offsetof(blkif_request_t, seg)),
+	V(sizeof(struct blkif_request_segment)), V(offsetof(struct blkif_request_segment, last_sect)),
+	V(sizeof(struct blkif_request_discard)), V(offsetof(struct blkif_request_discard, nr_sectors)),
+	V(sizeof(struct blkif_request_indirect)), V(offsetof(struct blkif_request_indirect, handle)),
+	V(offsetof(struct blkif_request_indirect, indirect_grefs)),
+	V(sizeof(blkif_response_t)), V(offsetof(blkif_response_t, status)),
+	V(offsetof(blkif_sring_t, ring)), V(__CONST_RING_SIZE(blkif, 4096)),
+	V(__CONST_RING_SIZE(blkif, 65536)),
+	V(BLKIF_OP_WRITE_BARRIER), V(BLKIF_OP_FLUSH_DISKCACHE), V(BLKIF_OP_DISCARD), V(BLKIF_OP_INDIRECT),
+	V(BLKIF_RSP_ERROR), V(BLKIF_RSP_EOPNOTSUPP), V(BLKIF_MAX_SEGMENTS_PER_REQUEST),
+	V(BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST),
+
+	V(sizeof(grant_entry_v1_t)), V(offsetof(grant_entry_v1_t, frame)), V(sizeof(grant_entry_v2_t)),
+	V(offsetof(grant_entry_v2_t, full_page.frame)), V(sizeof(grant_status_t)),
+	V(GTF_permit_access), V(GTF_type_mask), V(GTF_readonly), V(GTF_reading), V(GTF_writing),
+	V(GNTTAB_NR_RESERVED_ENTRIES),
+
+	V(sizeof(struct xsd_sockmsg)), V(offsetof(struct xsd_sockmsg, tx_id)),
+	V(offsetof(struct xenstore_domain_interface, rsp_prod)),
+	V(offsetof(struct xenstore_domain_interface, error)),
+	V(XS_WATCH_EVENT), V(XS_ERROR), V(XS_RESET_WATCHES), V(XS_DIRECTORY_PART), V(XS_TRANSACTION_END),
+	V(XENSTORE_PAYLOAD_MAX), V(XENSTORE_ABS_PATH_MAX), V(XENSTORE_REL_PATH_MAX),
+	{ NULL, 0 },
+};
+
+/* The errors that the header names, ended by a null name. */
+const char *peer_xsd_error(unsigned int index, int *number)
+{
+	if (index >= sizeof(xsd_errors) / sizeof(xsd_errors[0]))
+		return NULL;
+	*number = xsd_errors[index].errnum;
+	return xsd_errors[index].errstring;
+}
