@@ -66,6 +66,17 @@ pub(crate) unsafe fn end(gref: GrantRef) -> bool {
     unsafe { bindings::gnttab_end_foreign_access_ref(gref) != 0 }
 }
 
+/// Ends what a reference grants and gives the reference back. `false`: the other domain has the frame
+/// mapped still; unlike [`end`], this is not worth a warning.
+///
+/// # Safety
+///
+/// The caller has claimed `gref`, and gives it up if the result is true.
+pub(crate) unsafe fn try_release(gref: GrantRef) -> bool {
+    // SAFETY: the caller owns the reference.
+    unsafe { bindings::gnttab_try_end_foreign_access(gref) != 0 }
+}
+
 /// Leaves a reference to the kernel, which ends and releases it as soon as the other domain lets go,
 /// and holds a reference to the page until then.
 ///

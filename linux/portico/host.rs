@@ -80,6 +80,11 @@ impl<I: Io<Page>> block::Host for Host<I> {
         unsafe { grant::end(gref) }
     }
 
+    fn try_release(&self, gref: GrantRef) -> bool {
+        // SAFETY: the engine releases what it claimed from this host, once.
+        unsafe { grant::try_release(gref) }
+    }
+
     fn abandon(&self, gref: GrantRef, _gfn: u64) {
         // SAFETY: the engine abandons what it granted and forgets the reference; the page is that of
         // the page or the request, which it has not given back yet.

@@ -114,6 +114,9 @@ pub trait Host {
     /// Ends what the reference grants; it stays claimed. `false`: the back end still has the frame
     /// mapped, and nothing changed.
     fn end(&self, gref: GrantRef) -> bool;
+    /// Ends what the reference grants and gives it back. `false`: the back end still has the frame
+    /// mapped, which is no fault here, and nothing changed.
+    fn try_release(&self, gref: GrantRef) -> bool;
     /// Leaves a reference to a frame that the back end has still mapped to the host, which keeps the
     /// frame from being freed until the back end lets go, and then releases the reference.
     fn abandon(&self, gref: GrantRef, gfn: u64);

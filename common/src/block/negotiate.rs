@@ -21,6 +21,10 @@ use crate::xenbus::{KeyError, Keys, Problem};
 /// Rings have at most this many pages, as a power of two (`XENBUS_MAX_RING_GRANT_ORDER`).
 pub const MAX_RING_PAGE_ORDER: u32 = 4;
 
+/// Segments of one request, at most. So many still go through a ring of one page as direct requests,
+/// should the disk come back from a resume with a back end that offers no more than that.
+pub const MAX_INDIRECT_SEGMENTS: u32 = wire::ring_entries(1) * wire::MAX_SEGMENTS as u32;
+
 /// Pages that one queue copies data through, at most: 16 MiB.
 const MAX_POOL_PAGES: usize = 4096;
 
@@ -225,8 +229,7 @@ impl Ability {
     /// Reads the back end's keys.
     pub fn read(keys: &impl Keys, params: &Params) -> Self {
         let direct = wire::MAX_SEGMENTS as u64;
-        let most = (wire::MAX_INDIRECT_PAGES * wire::SEGMENTS_PER_PAGE) as u64;
-        let wanted = u64::from(params.max_indirect_segments).min(most);
+        let wanted = u64::from(params.max_indirect_segments.min(MAX_INDIRECT_SEGMENTS));
         let indirect = keys
             .number_or("feature-max-indirect-segments", 0)
             .min(wanted);

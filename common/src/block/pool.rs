@@ -228,8 +228,7 @@ impl<H: Host> Pool<H> {
             let Some(page) = self.pages.get_mut(index as usize) else {
                 continue;
             };
-            if page.gref != NO_REF && host.end(page.gref) {
-                host.release(page.gref);
+            if page.gref != NO_REF && host.try_release(page.gref) {
                 page.gref = NO_REF;
                 ended += 1;
             }
@@ -253,10 +252,7 @@ impl<H: Host> Pool<H> {
 
 /// Ends a grant and releases the reference; what the back end still holds is left to the host.
 pub(super) fn end_or_abandon<H: Host>(host: &H, gref: GrantRef, gfn: u64) {
-    if gref == NO_REF {
-    } else if host.end(gref) {
-        host.release(gref);
-    } else {
+    if gref != NO_REF && !host.try_release(gref) {
         host.abandon(gref, gfn);
     }
 }

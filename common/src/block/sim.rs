@@ -351,6 +351,14 @@ impl Host for Sim {
         true
     }
 
+    fn try_release(&self, gref: GrantRef) -> bool {
+        let ended = self.end(gref);
+        if ended {
+            self.release(gref);
+        }
+        ended
+    }
+
     fn abandon(&self, gref: GrantRef, gfn: u64) {
         let mut machine = self.0.borrow_mut();
         assert_eq!(machine.grants.get(&gref).map(|grant| grant.gfn), Some(gfn));

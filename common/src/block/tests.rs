@@ -419,7 +419,7 @@ fn broken_by(wrong: impl FnOnce(&mut Back, [Request; 2])) -> Violation {
     assert!(queue.is_broken());
     assert_eq!(
         queue.submit(sim.io(2, Op::Flush, 0, &[])).unwrap_err().1,
-        Busy::Broken
+        Busy::Closed
     );
     queue.drain(|io| tags.push(io.tag));
     tags.sort();

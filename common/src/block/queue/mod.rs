@@ -72,6 +72,9 @@ pub struct Queue<H: Host> {
     setup: Setup,
     /// A flush that follows a write is in the ring and not yet pushed.
     flush_written: bool,
+    /// No request is taken any more.
+    closed: bool,
+    /// No response is believed any more either.
     broken: bool,
     stats: Stats,
 }
@@ -134,6 +137,7 @@ impl<H: Host> Queue<H> {
             indirect_pages,
             setup,
             flush_written: false,
+            closed: false,
             broken: false,
             stats: Stats::default(),
         };
@@ -173,9 +177,9 @@ impl<H: Host> Queue<H> {
         self.broken
     }
 
-    /// Takes no request and believes no response from now on.
-    pub fn break_off(&mut self) {
-        self.broken = true;
+    /// Takes no further request; those inside may be completed.
+    pub fn close(&mut self) {
+        self.closed = true;
     }
 
     /// Whether a response seems to be there.

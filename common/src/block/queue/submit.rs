@@ -17,8 +17,8 @@ impl<H: Host> Queue<H> {
     /// A request that is not taken comes back with the reason, and nothing has changed.
     #[inline]
     pub fn submit(&mut self, io: H::Io) -> Result<(), (H::Io, Busy)> {
-        if self.broken {
-            return Err((io, Busy::Broken));
+        if self.closed || self.broken {
+            return Err((io, Busy::Closed));
         }
         let done = match io.op() {
             Op::Read => self.transfer(io, wire::OP_READ, false),

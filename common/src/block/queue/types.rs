@@ -49,8 +49,8 @@ pub enum Busy {
     Unsupported,
     /// A segment is not made of whole sectors within one page, or the request has none.
     Malformed,
-    /// The queue broke.
-    Broken,
+    /// The queue was closed, or broke.
+    Closed,
 }
 
 /// How a request ended.
