@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is measured: kinds of disk load, and which of them a run takes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Direction and order of requests, by fio's names.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pattern {
+    /// Sequential reads.
+    Read,
+    /// Sequential writes.
+    Write,
+    /// Reads at random places.
+    RandRead,
+    /// Writes at random places.
+    RandWrite,
+}
+
+impl Pattern {
+    /// All of them.
+    pub const ALL: [Pattern; 4] = [
+        Pattern::Read,
+        Pattern::Write,
+        Pattern::RandRead,
+        Pattern::RandWrite,
+    ];
+
+    /// fio's name, for `--rw=`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pattern::Read => "read",
+            Pattern::Write => "write",
+            Pattern::RandRead => "randread",
+            Pattern::RandWrite => "randwrite",
+        }
+    }
+
+    /// Whether requests write.
+    pub fn writes(self) -> bool {
+        matches!(self, Pattern::Write | Pattern::RandWrite)
+    }
+}
+
+/// One kind of load.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Job {
+    /// Direction and order.
+    pub pattern: Pattern,
+    /// Bytes a request.
+    pub block: u32,
+    /// Requests in flight per process.
+    pub depth: u32,
+    /// Processes.
+    pub processes: u32,
+}
+
+impl Job {
+    const fn new(pattern: Pattern, kib: u32, depth: u32, processes: u32) -> Self {
+        Self {
+            pattern,
+            block: kib * 1024,
+            depth,
+            processes,
+        }
+    }
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!(
+            "{} {} qd{} x{}",
+            self.pattern.name(),
+            size(self.block),
+            self.depth,
+            self.processes
+        );
+        f.pad(&text)
+    }
+}
+
+fn size(bytes: u32) -> String {
+    match bytes >> 10 {
+        kib if kib >= 1024 && kib % 1024 == 0 => format!("{}M", kib >> 10),
+        kib => format!("{kib}k"),
+    }
+}
+
+/// How many jobs a run takes.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Extent {
+    /// A few typical ones, for a look after a change.
+    Quick,
+    /// Every pattern, block size, depth and number of processes at least once.
+    Standard,
+    /// All combinations.
+    Full,
+}
+
+impl Extent {
+    /// The timed jobs.
+    pub fn jobs(self) -> Vec<Job> {
+        use Pattern::{RandRead, RandWrite, Read, Write};
+        match self {
+            Extent::Quick => vec![
+                Job::new(RandRead, 4, 1, 1),
+                Job::new(RandRead, 4, 32, 1),
+                Job::new(RandWrite, 4, 32, 1),
+                Job::new(Read, 1024, 8, 1),
+            ],
+            Extent::Standard => vec![
+                Job::new(RandRead, 4, 1, 1),
+                Job::new(RandWrite, 4, 1, 1),
+                Job::new(RandRead, 4, 8, 1),
+                Job::new(RandWrite, 4, 8, 1),
+                Job::new(RandRead, 4, 64, 1),
+                Job::new(RandWrite, 4, 64, 1),
+                Job::new(RandRead, 4, 32, 2),
+                Job::new(RandWrite, 4, 32, 2),
+                Job::new(Read, 4, 16, 1),
+                Job::new(Write, 4, 16, 1),
+                Job::new(RandRead, 16, 16, 1),
+                Job::new(RandWrite, 16, 16, 2),
+                Job::new(Read, 64, 1, 1),
+                Job::new(Write, 64, 1, 1),
+                Job::new(Read, 64, 32, 2),
+                Job::new(Write, 64, 32, 2),
+                Job::new(RandRead, 256, 4, 2),
+                Job::new(RandWrite, 256, 4, 1),
+                Job::new(Read, 1024, 1, 1),
+                Job::new(Write, 1024, 1, 1),
+                Job::new(Read, 1024, 16, 1),
+                Job::new(Write, 1024, 16, 1),
+            ],
+            Extent::Full => full(),
+        }
+    }
+
+    /// The jobs whose instructions are counted.
+    pub fn counted(self) -> Vec<Job> {
+        use Pattern::{RandRead, RandWrite};
+        match self {
+            Extent::Quick => vec![Job::new(RandRead, 4, 32, 1)],
+            _ => vec![
+                Job::new(RandRead, 4, 1, 1),
+                Job::new(RandWrite, 4, 1, 1),
+                Job::new(RandRead, 4, 32, 1),
+                Job::new(RandWrite, 4, 32, 1),
+            ],
+        }
+    }
+}
+
+fn full() -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for kib in [4, 16, 64, 256, 1024] {
+        for depth in [1, 4, 16, 64] {
+            for processes in [1, 2] {
+                for pattern in Pattern::ALL {
+                    jobs.push(Job::new(pattern, kib, depth, processes));
+                }
+            }
+        }
+    }
+    jobs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn spans(jobs: &[Job]) -> (BTreeSet<Pattern>, BTreeSet<u32>, BTreeSet<u32>) {
+        (
+            jobs.iter().map(|j| j.pattern).collect(),
+            jobs.iter().map(|j| j.depth).collect(),
+            jobs.iter().map(|j| j.processes).collect(),
+        )
+    }
+
+    #[test]
+    fn standard_and_full_reach_all_corners_and_repeat_nothing() {
+        for extent in [Extent::Standard, Extent::Full] {
+            let jobs = extent.jobs();
+            let (patterns, depths, processes) = spans(&jobs);
+            assert_eq!(patterns.len(), 4);
+            assert!(depths.contains(&1) && depths.contains(&64));
+            assert_eq!(processes.into_iter().collect::<Vec<_>>(), [1, 2]);
+            let blocks: BTreeSet<u32> = jobs.iter().map(|j| j.block).collect();
+            assert!(blocks.contains(&4096) && blocks.contains(&(1 << 20)));
+            assert_eq!(jobs.iter().collect::<BTreeSet<_>>().len(), jobs.len());
+        }
+        assert_eq!(Extent::Full.jobs().len(), 160);
+        assert!(Extent::Standard.counted().iter().all(|j| j.block == 4096));
+    }
+
+    #[test]
+    fn names_are_short_and_exact() {
+        assert_eq!(
+            Job::new(Pattern::RandRead, 4, 32, 2).to_string(),
+            "randread 4k qd32 x2"
+        );
+        assert_eq!(
+            Job::new(Pattern::Write, 1024, 1, 1).to_string(),
+            "write 1M qd1 x1"
+        );
+    }
+}
