@@ -5,6 +5,7 @@
 //! inputs; the guest side boots Xen, dom0 and guests on them.
 
 pub mod apt;
+pub mod bench;
 pub mod cache;
 pub mod checks;
 pub mod context;
