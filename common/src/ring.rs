@@ -265,7 +265,8 @@ impl<M: SharedMemory, Req, Rsp> FrontRing<M, Req, Rsp> {
         self.raw.publish(REQ_PROD, REQ_EVENT, old, self.req_prod)
     }
 
-    /// Looks at the peer's producer index. `true`: there is at least one response to take.
+    /// Looks at the peer's producer index, when all that was seen of it is consumed. `true`: there is
+    /// at least one response to take.
     #[inline]
     fn refresh(&mut self) -> Result<bool, RingError> {
         let prod = self.raw.load_index(RSP_PROD, Ordering::Acquire);
@@ -275,14 +276,6 @@ impl<M: SharedMemory, Req, Rsp> FrontRing<M, Req, Rsp> {
             return Err(RingError::Producer {
                 prod,
                 cons: self.rsp_cons,
-                limit,
-            });
-        }
-        // It went back below what was seen before, though not below what was consumed.
-        if prod.wrapping_sub(self.rsp_cons) < self.rsp_prod.wrapping_sub(self.rsp_cons) {
-            return Err(RingError::Producer {
-                prod,
-                cons: self.rsp_prod,
                 limit,
             });
         }
@@ -308,6 +301,9 @@ impl<M: SharedMemory, Req, Rsp> FrontRing<M, Req, Rsp> {
     /// must go on taking.
     #[inline]
     pub fn final_check(&mut self) -> Result<bool, RingError> {
+        if self.rsp_prod != self.rsp_cons {
+            return Ok(true);
+        }
         self.raw
             .store_index(RSP_EVENT, self.rsp_cons.wrapping_add(1), Ordering::Relaxed);
         mb();
@@ -407,6 +403,9 @@ impl<M: SharedMemory, Req, Rsp> BackRing<M, Req, Rsp> {
     /// Asks for a notification with the next request. `true`: one is there already.
     #[inline]
     pub fn final_check(&mut self) -> Result<bool, RingError> {
+        if self.req_prod != self.req_cons {
+            return Ok(true);
+        }
         self.raw
             .store_index(REQ_EVENT, self.req_cons.wrapping_add(1), Ordering::Relaxed);
         mb();

@@ -57,7 +57,7 @@ pub fn mb() {
     // SAFETY: a locked or of zero leaves the word on top of the stack as it is. On x86 a locked
     // operation orders ordinary memory like `mfence`, and is several times cheaper.
     unsafe {
-        core::arch::asm!("lock or dword ptr [rsp], 0", options(nostack));
+        core::arch::asm!("lock or dword ptr [rsp - 4], 0", options(nostack));
     }
     #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
     imp::fence(Ordering::SeqCst);

@@ -9,6 +9,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`block`] | blk-mq: tag sets, owned requests, batches, disks |
 //! | [`xenbus`] | the bus: driver, device, store, transactions |
 //! | [`grant`] | memory that the other end may use: ring, pages |
 //! | [`event`] | event channels, with late end-of-interrupt |
@@ -116,6 +117,7 @@
 //! No code here or in a driver leads to a panic: slices are taken with `get`, and what is computed
 //! wraps (Kbuild builds without overflow checks). `nm` on a module shows no `core::panicking`.
 
+pub mod block;
 pub mod event;
 pub mod grant;
 pub mod host;

@@ -1,34 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Xen disk front end: takes no device yet.
+//! Xen disk front end.
+//!
+//! The protocol is in the core (`portico_core::block`), the kernel's interfaces are in `portico`; here
+//! the two are wired:
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`params`] | the module's parameters |
+//! | [`front`] | one device: hand-shake, connection, life and death |
+//! | [`ring`] | one hardware queue: requests in, completions out |
+//! | [`disk`] | limits, geometry, ioctls, `serial` |
+//! | [`stats`] | counters in debugfs |
 
-use kernel::{device::Core, prelude::*};
-use portico::xenbus::{self, Device, State};
+mod disk;
+mod front;
+mod params;
+mod ring;
+mod stats;
 
-struct Blkfront;
+use kernel::{driver::Registration, prelude::*};
+use portico::{block::Major, xen, xenbus::Adapter};
 
-impl xenbus::Driver for Blkfront {
-    const TYPES: &'static [&'static str] = &["vbd"];
-    type Data = Self;
+/// The major number of Xen's disks.
+const XENVBD_MAJOR: u32 = 202;
 
-    fn probe(_dev: &Device<Core<'_>>) -> impl PinInit<Self, Error> {
-        Err::<Self, _>(ENODEV)
-    }
-
-    fn otherend_changed(_dev: &Device<Core<'_>>, _data: Pin<&Self>, _state: State) {}
-
-    fn resume(_dev: &Device<Core<'_>>, _data: Pin<&Self>) -> Result {
-        Ok(())
-    }
-
-    fn remove(_dev: &Device<Core<'_>>, _data: Pin<&Self>) {}
+#[pin_data]
+struct Module {
+    // Dropped in this order: no device is left when the number is given back.
+    #[pin]
+    _driver: Registration<Adapter<front::Blkfront>>,
+    _major: Major,
 }
 
-portico::module_xenbus_driver! {
-    type: Blkfront,
+impl kernel::InPlaceModule for Module {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _: {
+                if !xen::is_domain() || !xen::has_pv_disk_devices() {
+                    return Err(ENODEV);
+                }
+                params::check();
+            },
+            _major: Major::register(XENVBD_MAJOR, c"xvd").inspect_err(|_| {
+                pr_err!("major number {XENVBD_MAJOR} is taken: another Xen disk driver is loaded\n");
+            })?,
+            _driver <- Registration::new(<Self as kernel::ModuleMetadata>::NAME, module),
+        }? Error)
+    }
+}
+
+module! {
+    type: Module,
     name: "xen_blkfront",
     authors: ["The Portico authors"],
-    description: "Xen disk front end",
+    description: "Xen virtual block device frontend",
     license: "GPL",
-    alias: ["xen:vbd", "xenblk"],
+    alias: ["xen:vbd", "xenblk", "block-major-202-*"],
 }

@@ -20,7 +20,7 @@
 //!         Ok(())
 //!     }
 //!
-//!     fn init_request(_data: ()) -> impl PinInit<(), Error> {
+//!     fn init_request() -> impl PinInit<(), Error> {
 //!         Ok(())
 //!     }
 //!

@@ -33,7 +33,7 @@ pub enum Timeout {
 /// [`init_request`](Self::init_request).
 #[vtable]
 pub trait Operations: Sized + 'static {
-    /// Data of the tag set, from which that of queues and requests is made.
+    /// Data of the tag set, from which that of queues is made.
     type TagSetData: ForeignOwnable + Send + Sync;
     /// Data of a hardware queue, usually an `Arc` of the ring that it feeds.
     type QueueData: Send + Sync;
@@ -49,9 +49,7 @@ pub trait Operations: Sized + 'static {
     ) -> Result<Self::QueueData>;
 
     /// Makes the data of a request.
-    fn init_request(
-        data: <Self::TagSetData as ForeignOwnable>::Borrowed<'_>,
-    ) -> impl PinInit<Self::RequestData, Error>;
+    fn init_request() -> impl PinInit<Self::RequestData, Error>;
 
     /// Takes a request. It is started: its timer runs.
     ///

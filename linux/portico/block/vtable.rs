@@ -151,19 +151,17 @@ impl<T: Operations> Vtable<T> {
     ///
     /// See the module.
     unsafe extern "C" fn init_request(
-        set: *mut bindings::blk_mq_tag_set,
+        _set: *mut bindings::blk_mq_tag_set,
         rq: *mut bindings::request,
         _index: c_uint,
         _node: c_int,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: made by `TagSet` with `into_foreign`, and taken back after all requests are gone.
-            let data = unsafe { T::TagSetData::borrow((*set).driver_data) };
             // SAFETY: the pdu is uninitialised memory of the right size; `TagSet` checks that it is
             // aligned. It does not move until `exit_request`.
             unsafe {
                 let slot = Pdu::<T::RequestData>::prepare(Pdu::of(rq));
-                T::init_request(data).__init(slot)?;
+                T::init_request().__init(slot)?;
             }
             Ok(0)
         })

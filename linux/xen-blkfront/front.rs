@@ -1,0 +1,556 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! One device: its hand-shake, its connection, its life and death.
+//!
+//! xenbus calls [`probe`](xenbus::Driver::probe), then `otherend_changed` whenever the back end's state
+//! changes, `resume` after the domain was restored, and `remove`. The disk is shown by a work of its own:
+//! that reads the partition table, and a back end that does not answer must not hold up xenbus.
+
+use kernel::{
+    cpu::nr_cpu_ids,
+    debugfs::{Dir, File},
+    device::Core,
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{aref::ARef, Arc, Mutex},
+    time::{delay::fsleep, Delta},
+};
+use portico::{
+    block::{Batch, GenDisk, NewDisk, Numbers, TagSet, TagSetSetup},
+    event::Channel,
+    grant::RingPages,
+    host::Host,
+    memory::NoIo,
+    work::{Delayed, Run},
+    xen,
+    xenbus::{self, Device, State},
+};
+use portico_core::{
+    block::{
+        negotiate::{self, Ability, Disk, Offer, Params, RingKeys, Shape},
+        vdev::{Scheme, Vdev},
+        Queue, Ring as CoreRing, Setup,
+    },
+    xenbus::{parse_number, Step},
+};
+
+use crate::{
+    disk::{set_limits, DiskData},
+    params,
+    ring::{Blk, Link, Listener, Live, Ring},
+    stats::StatsFile,
+    XENVBD_MAJOR,
+};
+
+/// How long requests may take to finish when the device goes away, in milliseconds.
+const FINISH_MS: u32 = 5000;
+/// How long the back end may take to let go of a closed device, in milliseconds.
+const LET_GO_MS: u32 = 2000;
+/// Time between two looks, in milliseconds.
+const LOOK_MS: u32 = 10;
+/// The longest serial number, in bytes.
+const SERIAL_LEN: usize = 64;
+/// Time between two purges of persistent grants, in milliseconds.
+const PURGE_MS: u32 = 10_000;
+
+/// A ring that the back end was told of.
+struct Told {
+    ring: CoreRing<RingPages>,
+}
+
+/// What may be seen of the disk.
+enum Shown {
+    /// Nothing: there is none yet.
+    Nothing,
+    /// It is made, and waits for its work.
+    New(NewDisk<Blk>),
+    /// Its work is at it.
+    Adding,
+    /// All of it.
+    Disk(GenDisk<Blk>),
+    /// Nothing any more.
+    Gone,
+}
+
+struct Connection {
+    params: Params,
+    shape: Shape,
+    /// Between the keys and the connection.
+    told: KVec<Told>,
+    channels: KVec<Channel<Listener>>,
+    shown: Shown,
+    /// What the back end says of the disk.
+    disk: Option<Disk>,
+}
+
+/// One device, as all that serve it see it.
+#[pin_data]
+pub(crate) struct Front {
+    pub(crate) dev: ARef<Device>,
+    vdev: Vdev,
+    handle: u16,
+    rings: KVec<Arc<Ring>>,
+    #[pin]
+    connection: Mutex<Connection>,
+}
+
+fn own_number<C: kernel::device::DeviceContext>(dev: &Device<C>, key: &str) -> Result<Option<u64>> {
+    Ok(dev.read(key)?.and_then(|value| parse_number(&value)))
+}
+
+impl Front {
+    fn new(dev: &Device<Core<'_>>) -> Result<Arc<Self>> {
+        let number = match own_number(dev, "virtual-device")? {
+            Some(number) => number,
+            None => own_number(dev, "virtual-device-ext")?.ok_or(ENODEV).inspect_err(|error| {
+                dev.fatal(*error, format_args!("no key virtual-device in {:?}", dev.nodename()));
+            })?,
+        };
+        let Some(vdev) = Vdev::decode(number) else {
+            dev_warn!(dev, "no disk has number {number:#x}: use an xvd name\n");
+            return Err(ENODEV);
+        };
+        if xen::is_hvm_domain() {
+            if xen::has_pv_and_legacy_disk_devices() && vdev.scheme != Scheme::Xen {
+                dev_info!(dev, "disk {number:#x} is left to the emulated controller\n");
+                return Err(ENODEV);
+            }
+            if dev.read("device-type")?.is_some_and(|kind| kind.starts_with(b"cdrom")) {
+                dev_info!(dev, "the CD-ROM is left to the emulated controller\n");
+                return Err(ENODEV);
+            }
+        }
+        let (interrupt, poll) = params::queues();
+        let mut rings = KVec::new();
+        for index in 0..interrupt.min(nr_cpu_ids()).saturating_add(poll) {
+            let _ = index;
+            rings.push(Ring::new()?, GFP_KERNEL)?;
+        }
+        let connection = Connection {
+            params: params::now(true),
+            shape: Shape { queues: 1, ring_page_order: 0 },
+            told: KVec::new(),
+            channels: KVec::new(),
+            shown: Shown::Nothing,
+            disk: None,
+        };
+        let name = dev.nodename().to_bytes();
+        let handle = name.rsplit(|byte| *byte == b'/').next().and_then(parse_number).unwrap_or(0);
+        Arc::pin_init(
+            pin_init!(Self {
+                dev: dev.into(),
+                vdev,
+                // Sixteen bits on the wire, for extended numbers too.
+                handle: handle as u16,
+                rings,
+                connection <- new_mutex!(connection, "Front::connection"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// All rings that the device can have.
+    pub(crate) fn rings(&self) -> &[Arc<Ring>] {
+        &self.rings
+    }
+
+    /// How many of `queues` rings are polled: the last ones.
+    fn polled(queues: u32) -> u32 {
+        params::queues().1.min(queues.saturating_sub(1))
+    }
+
+    /// Makes the rings and tells the back end of them.
+    fn set_up(&self, dev: &Device<Core<'_>>) -> Result {
+        let _no_io = NoIo::enter();
+        let trusted = own_number(dev, "trusted")?.unwrap_or(1) != 0;
+        let params = params::now(trusted);
+        let offer = Offer::read(&dev.otherend_keys()?);
+        let shape = Shape::choose(&params, offer, self.rings.len() as u32);
+
+        let mut connection = self.connection.lock();
+        connection.told.clear();
+        connection.channels.clear();
+        for (index, ring) in (0..shape.queues).zip(self.rings.iter()) {
+            ring.set_polled(index >= shape.queues - Self::polled(shape.queues));
+            let pages = RingPages::new(dev, 1 << shape.ring_page_order)?;
+            let told = Told { ring: CoreRing::new(pages).map_err(|_| EINVAL)? };
+            connection.told.push(told, GFP_KERNEL)?;
+            let listener = Arc::new(Listener(ring.clone()), GFP_KERNEL)?;
+            connection.channels.push(Channel::new(dev, c"blkif", listener)?, GFP_KERNEL)?;
+        }
+        connection.params = params;
+        connection.shape = shape;
+        let connection = &*connection;
+        dev.transaction(|node| {
+            // Another driver, or an earlier connection, may have left these.
+            node.remove("multi-queue-num-queues")?;
+            node.remove("ring-page-order")?;
+            let rings = connection.told.iter().zip(connection.channels.iter());
+            let rings = rings.map(|(told, channel)| RingKeys {
+                grefs: told.ring.memory().grefs(),
+                port: channel.port(),
+            });
+            negotiate::publish(&params, shape, rings, |key, value| node.write(key, value))
+        })?;
+        dev.switch_state(State::Initialised);
+        Ok(())
+    }
+
+    /// Starts the rings under what the back end says now, and shows the disk or brings it back.
+    fn connect(
+        self: &Arc<Self>,
+        dev: &Device<Core<'_>>,
+        failed: &Arc<Delayed<Failed>>,
+        add: &Delayed<Add>,
+    ) -> Result {
+        let _no_io = NoIo::enter();
+        let keys = dev.otherend_keys()?;
+        let disk = Disk::read(&keys).map_err(|error| {
+            dev_err!(dev, "{}: the disk is refused\n", format_args!("{error}"));
+            EINVAL
+        })?;
+        let mut connection = self.connection.lock();
+        let ability = Ability::read(&keys, &connection.params);
+        if connection.disk.is_some_and(|before| before.sector_size != disk.sector_size) {
+            dev_err!(dev, "the sector size has changed to {}\n", disk.sector_size);
+            return Err(EINVAL);
+        }
+        let shape = connection.shape;
+        let setup = Setup {
+            handle: self.handle,
+            max_segments: ability.max_segments as usize,
+            persistent: ability.persistent,
+            bounce: !connection.params.trusted,
+            pool_pages: ability.pool_pages(shape.entries()),
+            features: ability.features,
+        };
+        let connection = &mut *connection;
+        let told = core::mem::take(&mut connection.told);
+        for ((told, ring), channel) in
+            told.into_iter().zip(self.rings.iter()).zip(connection.channels.iter())
+        {
+            let queue = Queue::new(Host::new(dev), told.ring, setup).map_err(|_| ENOMEM)?;
+            let live = Live::new(queue, channel.notifier(), failed.clone());
+            drop(ring.replace(Link::Live(live)));
+        }
+        for (ring, index) in self.rings.iter().zip(0u32..).skip(shape.queues as usize) {
+            if let Some(other) = self.rings.get((index % shape.queues.max(1)) as usize) {
+                drop(ring.replace(Link::Shared(other.clone())));
+            }
+        }
+        connection.disk = Some(disk);
+        match &connection.shown {
+            Shown::Nothing => {
+                let new = self.new_disk(dev, shape, &disk, &ability)?;
+                connection.shown = Shown::New(new);
+                dev.switch_state(State::Connected);
+                add.schedule(0);
+            }
+            Shown::Disk(shown) => {
+                shown.set_capacity(disk.sectors);
+                shown.set_read_only(disk.read_only);
+                shown.update_limits(|limits| set_limits(limits, &disk, &ability))?;
+                dev.switch_state(State::Connected);
+                shown.kick_requeued();
+                shown.run_queues();
+            }
+            Shown::New(_) | Shown::Adding | Shown::Gone => dev.switch_state(State::Connected),
+        }
+        let on = |on| if on { "enabled" } else { "disabled" };
+        dev_info!(
+            dev,
+            "{}: {} sectors of 512 bytes; {}; persistent grants: {}; indirect descriptors: {}; bounce buffer: {}; {} ring(s) of {} requests\n",
+            format_args!("{}", self.vdev),
+            disk.sectors,
+            match (ability.features.flush, ability.features.barrier) {
+                (_, true) => "barrier: enabled",
+                (true, false) => "flush diskcache: enabled",
+                (false, false) => "barrier or flush: disabled",
+            },
+            on(ability.persistent),
+            on(ability.max_segments as usize > portico_core::block::wire::MAX_SEGMENTS),
+            on(!connection.params.trusted),
+            shape.queues,
+            shape.entries(),
+        );
+        Ok(())
+    }
+
+    fn new_disk(
+        self: &Arc<Self>,
+        dev: &Device<Core<'_>>,
+        shape: Shape,
+        disk: &Disk,
+        ability: &Ability,
+    ) -> Result<NewDisk<Blk>> {
+        let setup = TagSetSetup {
+            hw_queues: shape.queues,
+            poll_queues: Self::polled(shape.queues),
+            depth: shape.entries(),
+            ..TagSetSetup::default()
+        };
+        let tag_set = Arc::pin_init(TagSet::<Blk>::new(setup, self.clone()), GFP_KERNEL)?;
+        let mut limits = portico::block::Limits::new();
+        set_limits(&mut limits, disk, ability);
+        let data = DiskData { cdrom: disk.cdrom, serial: self.serial(dev)? };
+        let new = NewDisk::new(tag_set, format_args!("{}", self.vdev), limits, Arc::new(data, GFP_KERNEL)?)?
+            .capacity(disk.sectors)
+            .read_only(disk.read_only)
+            .numbers(Numbers {
+                major: XENVBD_MAJOR,
+                first_minor: self.vdev.minor(),
+                minors: self.vdev.minors(),
+            })?;
+        Ok(if disk.removable { new.removable() } else { new })
+    }
+
+    /// The back end's key `serial` as far as it is printable, or the device's name.
+    fn serial(&self, dev: &Device<Core<'_>>) -> Result<KVec<u8>> {
+        let mut text = KVec::new();
+        if let Some(value) = dev.otherend_keys()?.read("serial")? {
+            for byte in value.iter().filter(|byte| byte.is_ascii_graphic()).take(SERIAL_LEN) {
+                text.push(*byte, GFP_KERNEL)?;
+            }
+        }
+        if text.is_empty() {
+            text.extend_from_slice(dev.name().to_bytes(), GFP_KERNEL)?;
+        }
+        Ok(text)
+    }
+
+    /// Reads the capacity anew.
+    fn update(&self, dev: &Device<Core<'_>>) -> Result {
+        let disk = Disk::read(&dev.otherend_keys()?).map_err(|error| {
+            dev_err!(dev, "{}: the disk stays as it is\n", format_args!("{error}"));
+            EINVAL
+        })?;
+        let mut connection = self.connection.lock();
+        let Some(before) = &mut connection.disk else { return Ok(()) };
+        if before.sectors == disk.sectors {
+            return Ok(());
+        }
+        before.sectors = disk.sectors;
+        dev_info!(dev, "capacity is now {} sectors of 512 bytes\n", disk.sectors);
+        if let Shown::Disk(shown) = &connection.shown {
+            shown.set_capacity(disk.sectors);
+        }
+        Ok(())
+    }
+
+    /// Lets no request in any more, waits some time for those inside, and fails the rest.
+    fn finish(&self) {
+        {
+            let connection = self.connection.lock();
+            if let Shown::Disk(shown) = &connection.shown {
+                shown.mark_dead();
+            }
+            for ring in self.rings.iter() {
+                ring.close();
+            }
+        }
+        let pending = || self.rings.iter().map(|ring| ring.pending()).sum::<usize>();
+        if !wait(FINISH_MS, || pending() == 0) {
+            dev_warn!(self.dev, "the back end owes {} responses: they are given up\n", pending());
+            self.rings.iter().for_each(|ring| ring.fail());
+        }
+        let connection = self.connection.lock();
+        if let Shown::Disk(shown) = &connection.shown {
+            // What waits for a ring fails now.
+            shown.kick_requeued();
+            shown.run_queues();
+        }
+    }
+
+    /// Gives up the rings: nothing that the back end could still reach is left. What was in them is
+    /// `lost`, or fails.
+    fn tear_down(&self, link: impl Fn() -> Link, requeue: bool) {
+        for ring in self.rings.iter() {
+            let mut before = ring.replace(link());
+            if let (Link::Live(live), true) = (&mut before, requeue) {
+                live.queue.drain(|request| request.requeue());
+            } else {
+                before.fail(&mut Batch::new());
+            }
+        }
+        let mut connection = self.connection.lock();
+        let channels = core::mem::take(&mut connection.channels);
+        let told = core::mem::take(&mut connection.told);
+        drop(connection);
+        drop((channels, told));
+    }
+}
+
+/// Waits until `done` is true, looking every now and then; `false` if that took too long.
+fn wait(milliseconds: u32, done: impl Fn() -> bool) -> bool {
+    for _ in 0..milliseconds / LOOK_MS {
+        if done() {
+            return true;
+        }
+        fsleep(Delta::from_millis(i64::from(LOOK_MS)));
+    }
+    done()
+}
+
+/// Shows the disk.
+pub(crate) struct Add(Arc<Front>);
+
+impl Run for Add {
+    fn run(&self) -> Option<u32> {
+        let front = &self.0;
+        let new = {
+            let mut connection = front.connection.lock();
+            match core::mem::replace(&mut connection.shown, Shown::Adding) {
+                Shown::New(new) => new,
+                other => {
+                    connection.shown = other;
+                    return None;
+                }
+            }
+        };
+        // No lock is held: it takes as long as the back end takes to answer.
+        let added = new.add(Some((*front.dev).as_ref()));
+        let mut connection = front.connection.lock();
+        match added {
+            Ok(disk) => {
+                if let Some(now) = &connection.disk {
+                    disk.set_capacity(now.sectors);
+                }
+                connection.shown = Shown::Disk(disk);
+            }
+            Err(error) => {
+                connection.shown = Shown::Gone;
+                drop(connection);
+                front.dev.fatal(error, format_args!("{} cannot be added", front.vdev));
+            }
+        }
+        None
+    }
+}
+
+/// Says what the back end did, and gives the device up.
+pub(crate) struct Failed(Arc<Front>);
+
+impl Run for Failed {
+    fn run(&self) -> Option<u32> {
+        let front = &self.0;
+        let mut why = None;
+        for (ring, index) in front.rings.iter().zip(0..) {
+            if let Some(Some(violation)) = ring.with(|live| live.violation.take()) {
+                why.get_or_insert((index, violation));
+            }
+            ring.fail();
+        }
+        if let Some((index, violation)) = why {
+            front.dev.fatal(EIO, format_args!("queue {index}: {violation}: device broken"));
+        }
+        None
+    }
+}
+
+/// Ends persistent grants that the back end has let go.
+pub(crate) struct Purge(Arc<Front>);
+
+impl Run for Purge {
+    fn run(&self) -> Option<u32> {
+        for ring in self.0.rings.iter() {
+            ring.with(|live| live.queue.purge());
+        }
+        Some(PURGE_MS)
+    }
+}
+
+/// What xenbus keeps of a device.
+#[pin_data]
+pub(crate) struct Blkfront {
+    #[pin]
+    _stats: File<StatsFile>,
+    #[pin]
+    add: Delayed<Add>,
+    #[pin]
+    purge: Delayed<Purge>,
+    failed: Arc<Delayed<Failed>>,
+    front: Arc<Front>,
+}
+
+impl Blkfront {
+    fn new(front: Arc<Front>) -> Result<impl PinInit<Self, Error>> {
+        let name = CString::try_from_fmt(fmt!("xen-blkfront-{}", front.dev.name()))?;
+        let failed = Arc::pin_init(Delayed::new(Arc::new(Failed(front.clone()), GFP_KERNEL)?), GFP_KERNEL)?;
+        let add = Arc::new(Add(front.clone()), GFP_KERNEL)?;
+        let purge = Arc::new(Purge(front.clone()), GFP_KERNEL)?;
+        let stats = StatsFile(front.clone());
+        Ok(try_pin_init!(Self {
+            _stats <- Dir::new(&name).read_only_file(c"stats", stats),
+            add <- Delayed::new(add),
+            purge <- Delayed::new(purge),
+            failed,
+            front,
+        }? Error))
+    }
+}
+
+impl xenbus::Driver for Blkfront {
+    const TYPES: &'static [&'static str] = &["vbd"];
+    type Data = Self;
+
+    fn probe(dev: &Device<Core<'_>>) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(move || Self::new(Front::new(dev)?))
+    }
+
+    fn otherend_changed(dev: &Device<Core<'_>>, this: Pin<&Self>, state: State) {
+        let front = &this.front;
+        let step = Step::next(dev.state(), state);
+        let done = match step {
+            Step::Wait => Ok(()),
+            Step::SetUp => front.set_up(dev),
+            Step::Connect => {
+                let ready = match dev.state() {
+                    State::Initialising => front.set_up(dev),
+                    _ => Ok(()),
+                };
+                ready.and_then(|()| {
+                    front.connect(dev, &this.failed, &this.add)?;
+                    this.purge.schedule(PURGE_MS);
+                    Ok(())
+                })
+            }
+            Step::Update => front.update(dev).or(Ok(())),
+            Step::Close => {
+                front.finish();
+                dev.closed();
+                Ok(())
+            }
+        };
+        if let Err(error) = done {
+            dev.fatal(error, format_args!("{}: cannot be connected", front.vdev));
+        }
+    }
+
+    fn resume(_dev: &Device<Core<'_>>, this: Pin<&Self>) -> Result {
+        // The requests come back when the disk is connected again.
+        this.front.tear_down(|| Link::Down, true);
+        Ok(())
+    }
+
+    fn remove(dev: &Device<Core<'_>>, this: Pin<&Self>) {
+        let front = &this.front;
+        front.finish();
+        if dev.state() != State::Closed {
+            dev.closed();
+        }
+        // What it has mapped cannot be freed before it lets go; it does when it sees the state.
+        wait(LET_GO_MS, || matches!(dev.otherend_state(), State::Closed | State::Unknown));
+        front.tear_down(|| Link::Gone, false);
+        this.purge.cancel();
+        this.failed.cancel();
+        // It may be reading the partition table; every read fails now.
+        this.add.cancel();
+        let shown = core::mem::replace(&mut front.connection.lock().shown, Shown::Gone);
+        drop(shown);
+    }
+
+    fn is_ready(this: Pin<&Self>) -> bool {
+        matches!(this.front.connection.lock().shown, Shown::Disk(_))
+    }
+}

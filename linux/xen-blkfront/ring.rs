@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! One hardware queue.
+
+use kernel::{
+    new_spinlock_irq,
+    prelude::*,
+    sync::{
+        atomic::{AtomicFlag, Relaxed},
+        Arc, SpinLockIrq,
+    },
+};
+use portico::{
+    block::{Batch, HwQueue, Op, Operations, Request, Status, TimedOut, Timeout},
+    event::{Handler, Notifier, Verdict},
+    host::Host,
+    work::Delayed,
+};
+use portico_core::block::{Busy, Outcome, Queue, Stats, Violation};
+
+use crate::{
+    disk::BlkDisk,
+    front::{Failed, Front},
+};
+
+/// The driver as the block layer sees it.
+pub(crate) struct Blk;
+
+/// A request of the driver.
+pub(crate) type BlkRequest = Request<Blk>;
+
+/// A ring that is connected.
+pub(crate) struct Live {
+    pub(crate) queue: Queue<Host<BlkRequest>>,
+    notifier: Notifier,
+    /// What the back end did wrong, until somebody has said so.
+    pub(crate) violation: Option<Violation>,
+    /// Says so.
+    failed: Arc<Delayed<Failed>>,
+}
+
+impl Live {
+    pub(crate) fn new(
+        queue: Queue<Host<BlkRequest>>,
+        notifier: Notifier,
+        failed: Arc<Delayed<Failed>>,
+    ) -> Self {
+        Self { queue, notifier, violation: None, failed }
+    }
+}
+
+/// What a hardware queue leads to.
+pub(crate) enum Link {
+    /// Nothing yet: requests wait.
+    Down,
+    /// A ring of its own.
+    Live(Live),
+    /// The ring of another queue, after a resume to a back end that takes fewer.
+    Shared(Arc<Ring>),
+    /// Nothing any more: requests fail.
+    Gone,
+}
+
+impl Link {
+    /// Breaks the ring off and hands its requests to `batch`, failed.
+    pub(crate) fn fail(&mut self, batch: &mut Batch) {
+        if let Self::Live(live) = self {
+            live.queue.drain(|request| batch.add(request, Status::IO_ERROR));
+        }
+    }
+}
+
+/// One hardware queue.
+#[pin_data]
+pub(crate) struct Ring {
+    #[pin]
+    link: SpinLockIrq<Link>,
+    /// Completions are looked for, not notified.
+    polled: AtomicFlag,
+}
+
+impl Ring {
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                link <- new_spinlock_irq!(Link::Down, "Ring::link"),
+                polled: AtomicFlag::new(false),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Whether completions are looked for, not notified. Set before the ring is connected.
+    pub(crate) fn set_polled(&self, polled: bool) {
+        self.polled.store(polled, Relaxed);
+    }
+
+    /// Leads the queue elsewhere; returns where it led before, to be dropped where one may sleep.
+    #[must_use = "it is dropped under no lock"]
+    pub(crate) fn replace(&self, link: Link) -> Link {
+        core::mem::replace(&mut *self.link.lock(), link)
+    }
+
+    /// Does something with the ring, if there is one of its own.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Live) -> R) -> Option<R> {
+        match &mut *self.link.lock() {
+            Link::Live(live) => Some(f(live)),
+            _ => None,
+        }
+    }
+
+    /// The ring whose requests these are.
+    fn target(self: &Arc<Self>) -> Arc<Self> {
+        match &*self.link.lock() {
+            Link::Shared(other) => other.clone(),
+            _ => self.clone(),
+        }
+    }
+
+    /// Ends every request in the ring with an error, and lets no further one in.
+    pub(crate) fn fail(&self) {
+        let mut batch = Batch::new();
+        self.link.lock().fail(&mut batch);
+    }
+
+    /// Lets no further request in; those inside may be completed.
+    pub(crate) fn close(&self) {
+        let mut link = self.link.lock();
+        match &mut *link {
+            Link::Live(live) => live.queue.close(),
+            _ => *link = Link::Gone,
+        }
+    }
+
+    /// Requests that wait for a response.
+    pub(crate) fn pending(&self) -> usize {
+        self.with(|live| live.queue.pending().count()).unwrap_or(0)
+    }
+
+    /// The counters, and how many pages are granted persistently.
+    pub(crate) fn stats(&self) -> Option<(Stats, usize)> {
+        self.with(|live| (live.queue.stats(), live.queue.persistent_grants()))
+    }
+
+    /// Takes what the back end has answered. `None`: it broke the protocol, now or before.
+    fn reap(&self, batch: &mut Batch) -> Option<u32> {
+        let mut link = self.link.lock();
+        let Link::Live(live) = &mut *link else { return Some(0) };
+        if live.queue.is_broken() {
+            return None;
+        }
+        let done = |request: BlkRequest, outcome| finish(batch, request, outcome);
+        let reaped = if self.polled.load(Relaxed) { live.queue.poll(done) } else { live.queue.reap(done) };
+        match reaped {
+            Ok(reaped) => {
+                if reaped.notify {
+                    live.notifier.notify();
+                }
+                Some(reaped.responses)
+            }
+            Err(violation) => {
+                live.violation = Some(violation);
+                live.failed.schedule(0);
+                None
+            }
+        }
+    }
+
+    #[inline]
+    fn queue_rq(&self, request: BlkRequest, last: bool) -> Result<(), Refused> {
+        let mut link = self.link.lock();
+        let live = match &mut *link {
+            Link::Live(live) => live,
+            Link::Down => return Err(Refused::Wait(request)),
+            Link::Shared(other) => return Err(Refused::Elsewhere(request, other.clone())),
+            Link::Gone => return Err(Refused::Failed(request, Status::IO_ERROR)),
+        };
+        let submitted = live.queue.submit(request);
+        // A request that finds no room must not keep those before it from the back end.
+        let notify = (last || submitted.is_err()) && live.queue.push();
+        let notifier = live.notifier;
+        drop(link);
+        if notify {
+            notifier.notify();
+        }
+        submitted.map_err(|(request, busy)| match busy {
+            Busy::Ring | Busy::Pages | Busy::Grants => Refused::Wait(request),
+            Busy::Unsupported => {
+                let status = unsupported(&request);
+                Refused::Failed(request, status)
+            }
+            Busy::Malformed | Busy::Closed => Refused::Failed(request, Status::IO_ERROR),
+        })
+    }
+
+    #[inline]
+    fn commit(&self) {
+        if let Some(Some(notifier)) = self.with(|live| live.queue.push().then_some(live.notifier)) {
+            notifier.notify();
+        }
+    }
+}
+
+/// Why a ring does not take a request.
+enum Refused {
+    /// There is no room now.
+    Wait(BlkRequest),
+    /// It goes to this ring.
+    Elsewhere(BlkRequest, Arc<Ring>),
+    /// It never will.
+    Failed(BlkRequest, Status),
+}
+
+/// The verdict on a request that the back end does not know.
+fn unsupported(request: &BlkRequest) -> Status {
+    match request.op() {
+        // There is no cache to flush.
+        Op::Flush => Status::OK,
+        Op::Discard | Op::SecureErase => {
+            request.disable_discard();
+            Status::NOT_SUPPORTED
+        }
+        Op::Read | Op::Write => Status::NOT_SUPPORTED,
+    }
+}
+
+fn finish(batch: &mut Batch, request: BlkRequest, outcome: Outcome) {
+    match outcome {
+        Outcome::Done => batch.add(request, Status::OK),
+        Outcome::Failed => batch.add(request, Status::IO_ERROR),
+        Outcome::Unsupported => {
+            let status = unsupported(&request);
+            batch.add(request, status);
+        }
+        Outcome::Retry => request.requeue_now(),
+    }
+}
+
+/// Listens to the back end on one ring.
+pub(crate) struct Listener(pub(crate) Arc<Ring>);
+
+impl Handler for Listener {
+    fn handle(&self) -> Verdict {
+        // Completed after the ring's lock, which `reap` has dropped.
+        let mut batch = Batch::new();
+        match self.0.reap(&mut batch) {
+            Some(0) => Verdict::Spurious,
+            Some(_) => Verdict::Handled,
+            None => Verdict::Silence,
+        }
+    }
+}
+
+#[vtable]
+impl Operations for Blk {
+    type TagSetData = Arc<Front>;
+    type QueueData = Arc<Ring>;
+    type RequestData = ();
+    type Disk = BlkDisk;
+
+    fn init_queue(front: kernel::sync::ArcBorrow<'_, Front>, index: u32) -> Result<Arc<Ring>> {
+        front.rings().get(index as usize).cloned().ok_or(EINVAL)
+    }
+
+    fn init_request() -> impl PinInit<(), Error> {
+        Ok(())
+    }
+
+    #[inline]
+    fn queue_rq(
+        queue: HwQueue<'_, Self>,
+        request: BlkRequest,
+        last: bool,
+    ) -> Result<(), BlkRequest> {
+        let mut refused = queue.data().queue_rq(request, last);
+        if let Err(Refused::Elsewhere(request, other)) = refused {
+            refused = other.queue_rq(request, last);
+        }
+        match refused {
+            Ok(()) => Ok(()),
+            Err(Refused::Wait(request) | Refused::Elsewhere(request, _)) => Err(request),
+            Err(Refused::Failed(request, status)) => {
+                request.end(status);
+                Ok(())
+            }
+        }
+    }
+
+    fn commit_rqs(queue: HwQueue<'_, Self>) {
+        queue.data().target().commit();
+    }
+
+    fn poll(queue: HwQueue<'_, Self>, batch: &mut Batch) {
+        let _ = queue.data().target().reap(batch);
+    }
+
+    fn timeout(queue: HwQueue<'_, Self>, request: &TimedOut<'_, Self>) -> Timeout {
+        let ring = queue.data().target();
+        let mut batch = Batch::new();
+        let reaped = ring.reap(&mut batch);
+        let owed = ring.pending();
+        batch.complete();
+        let index = queue.index();
+        match reaped {
+            Some(0) => pr_warn!(
+                "queue {index}: {:?} of {} sectors at {} takes long: the back end owes {owed} responses\n",
+                request.op(),
+                request.sectors(),
+                request.sector()
+            ),
+            Some(reaped) => pr_warn!(
+                "queue {index}: {reaped} responses had come without a notification\n"
+            ),
+            None => pr_warn!("queue {index}: the back end broke the protocol\n"),
+        }
+        Timeout::Wait
+    }
+}
