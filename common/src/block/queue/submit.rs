@@ -50,14 +50,8 @@ impl<H: Host> Queue<H> {
         let Some(total) = count_whole(&io) else {
             return Err((io, Busy::Malformed));
         };
-        let (parts, per_part) = if total <= self.setup.max_segments {
-            (1, total)
-        } else {
-            (
-                total.div_ceil(self.setup.max_segments),
-                self.setup.max_segments,
-            )
-        };
+        let per_part = total.min(self.setup.max_segments).max(1);
+        let parts = total.div_ceil(per_part);
         if total == 0 || parts > self.slots.len() {
             return Err((io, Busy::Malformed));
         }
