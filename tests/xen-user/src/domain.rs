@@ -6,9 +6,9 @@ use crate::hypercall::{op, Privcmd};
 use zerocopy::FromZeros;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes};
 
-/// `XEN_DOMCTL_INTERFACE_VERSION` of the Xen versions whose `getdomaininfo` has this layout: 4.17 to
-/// 4.20 say 0x15. The hypervisor refuses any other.
-const VERSION: u32 = 0x15;
+/// `XEN_DOMCTL_INTERFACE_VERSION` of the Xen versions whose `getdomaininfo` has this layout: 4.19 and
+/// 4.20 say 0x17. The hypervisor refuses any other.
+const VERSION: u32 = 0x17;
 const GETDOMAININFO: u32 = 5;
 
 /// `struct xen_domctl` with `struct xen_domctl_getdomaininfo`.
