@@ -64,7 +64,11 @@ impl Batch {
     #[inline]
     pub const fn new() -> Self {
         // INVARIANT: nothing is in it.
-        Self { head: ptr::null_mut(), tail: ptr::null_mut(), count: 0 }
+        Self {
+            head: ptr::null_mut(),
+            tail: ptr::null_mut(),
+            count: 0,
+        }
     }
 
     /// Takes a request that ended with `status`.
@@ -141,7 +145,7 @@ impl Batch {
                 }
                 if !is_polled && (*rq).mq_ctx != ctx {
                     ctx = (*rq).mq_ctx;
-                    let flags = (&raw const (*(*rq).q).queue_flags).read_volatile() as usize;
+                    let flags = (&raw const (*(*rq).q).queue_flags).read_volatile();
                     here = flags & SAME_COMP == 0 || bindings::blk_mq_rq_cpu(rq) == cpu;
                 }
                 if !here && bindings::blk_mq_complete_request_remote(rq) {
@@ -188,8 +192,12 @@ unsafe fn add_to_batch(
 ) -> bool {
     // SAFETY: the request is valid; `rq_flags` may only be changed by the timeout code, in a bit that
     // does not matter here.
-    let (flags, end_io) =
-        unsafe { ((&raw const (*rq).rq_flags).read_volatile(), (*rq).end_io.is_some()) };
+    let (flags, end_io) = unsafe {
+        (
+            (&raw const (*rq).rq_flags).read_volatile(),
+            (*rq).end_io.is_some(),
+        )
+    };
     if status != Status::OK || flags & SCHED_TAGS != 0 || end_io {
         return false;
     }

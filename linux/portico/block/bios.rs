@@ -23,7 +23,10 @@ impl Bios {
     /// An empty list.
     pub const fn new() -> Self {
         // INVARIANT: nothing is in it.
-        Self(bindings::bio_list { head: core::ptr::null_mut(), tail: core::ptr::null_mut() })
+        Self(bindings::bio_list {
+            head: core::ptr::null_mut(),
+            tail: core::ptr::null_mut(),
+        })
     }
 
     /// Whether there is no bio in it.

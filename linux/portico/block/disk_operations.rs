@@ -105,8 +105,12 @@ impl<D: DiskOperations> Tables<D> {
         // `kernel::bindings` knows the structure by name only.
         let geo = geo.cast::<bindings::hd_geometry>();
         // SAFETY: by the type's promises.
-        let (data, capacity) =
-            unsafe { (D::Data::borrow((*disk).private_data), (*(*disk).part0).bd_nr_sectors) };
+        let (data, capacity) = unsafe {
+            (
+                D::Data::borrow((*disk).private_data),
+                (*(*disk).part0).bd_nr_sectors,
+            )
+        };
         let geometry = D::getgeo(data, capacity);
         // SAFETY: `geo` is valid.
         unsafe {
@@ -165,22 +169,41 @@ impl<D: DiskOperations> Tables<D> {
 
     const OPERATIONS: bindings::block_device_operations = bindings::block_device_operations {
         owner: this_module::<D::OwnerModule>().as_ptr(),
-        getgeo: if D::HAS_GETGEO { Some(Self::getgeo) } else { None },
-        ioctl: if D::HAS_IOCTL { Some(Self::ioctl) } else { None },
-        compat_ioctl: if D::HAS_IOCTL { Some(bindings::blkdev_compat_ptr_ioctl) } else { None },
+        getgeo: if D::HAS_GETGEO {
+            Some(Self::getgeo)
+        } else {
+            None
+        },
+        ioctl: if D::HAS_IOCTL {
+            Some(Self::ioctl)
+        } else {
+            None
+        },
+        compat_ioctl: if D::HAS_IOCTL {
+            Some(bindings::blkdev_compat_ptr_ioctl)
+        } else {
+            None
+        },
         free_disk: Some(Self::free_disk),
         ..pin_init::zeroed()
     };
 
     const SERIAL: bindings::device_attribute = bindings::device_attribute {
-        attr: bindings::attribute { name: c"serial".as_ptr().cast(), mode: 0o444 },
-        __bindgen_anon_1: bindings::device_attribute__bindgen_ty_1 { show: Some(Self::serial) },
+        attr: bindings::attribute {
+            name: c"serial".as_ptr().cast(),
+            mode: 0o444,
+        },
+        __bindgen_anon_1: bindings::device_attribute__bindgen_ty_1 {
+            show: Some(Self::serial),
+        },
         ..pin_init::zeroed()
     };
 
     // sysfs takes pointers to what could be changed, and changes nothing.
-    const ATTRIBUTES: [*mut bindings::attribute; 2] =
-        [ptr::from_ref(&Self::SERIAL).cast_mut().cast(), ptr::null_mut()];
+    const ATTRIBUTES: [*mut bindings::attribute; 2] = [
+        ptr::from_ref(&Self::SERIAL).cast_mut().cast(),
+        ptr::null_mut(),
+    ];
 
     const GROUP: bindings::attribute_group = bindings::attribute_group {
         __bindgen_anon_2: bindings::attribute_group__bindgen_ty_2 {

@@ -96,7 +96,7 @@ impl<T: Operations> Drop for Inner<T> {
     }
 }
 
-/// A disk that nobody sees yet. [`add`](Self::add) it when requests can be served.
+/// A disk that nobody sees yet. [`add_disk`](Self::add_disk) it when requests can be served.
 pub struct NewDisk<T: Operations>(Inner<T>);
 
 // SAFETY: the C structure may be used by any thread, and all data is `Send` and `Sync`.
@@ -133,10 +133,18 @@ impl<T: Operations> NewDisk<T> {
             (*disk.as_ptr()).private_data = data.into_foreign();
         }
         // INVARIANT: allocated above, and `private_data` set.
-        let inner = Inner { disk, tag_set, quiesced: AtomicFlag::new(false), added: false };
+        let inner = Inner {
+            disk,
+            tag_set,
+            quiesced: AtomicFlag::new(false),
+            added: false,
+        };
         // SAFETY: as above.
         let field = unsafe { &mut (*disk.as_ptr()).disk_name };
-        field.get_mut(..bytes.len()).ok_or(EINVAL)?.copy_from_slice(bytes);
+        field
+            .get_mut(..bytes.len())
+            .ok_or(EINVAL)?
+            .copy_from_slice(bytes);
         Ok(Self(inner))
     }
 
@@ -176,8 +184,10 @@ impl<T: Operations> NewDisk<T> {
     ///
     /// `EINVAL` if they are out of range.
     pub fn numbers(self, numbers: Numbers) -> Result<Self> {
-        let (major, first) =
-            (c_int::try_from(numbers.major)?, c_int::try_from(numbers.first_minor)?);
+        let (major, first) = (
+            c_int::try_from(numbers.major)?,
+            c_int::try_from(numbers.first_minor)?,
+        );
         if major == 0 || !(1..=bindings::DISK_MAX_PARTS).contains(&numbers.minors) {
             return Err(EINVAL);
         }
@@ -198,7 +208,7 @@ impl<T: Operations> NewDisk<T> {
     ///
     /// `EINVAL` for numbers or a capacity that cannot be, `EBUSY` if the numbers are taken, `EEXIST` if
     /// the name is, `ENOMEM`.
-    pub fn add(mut self, parent: Option<&Device>) -> Result<GenDisk<T>> {
+    pub fn add_disk(mut self, parent: Option<&Device>) -> Result<GenDisk<T>> {
         // `Device` is a transparent wrapper.
         let parent = parent.map_or(ptr::null_mut(), |device| {
             ptr::from_ref(device).cast_mut().cast::<bindings::device>()
@@ -278,9 +288,7 @@ impl<T: Operations> GenDisk<T> {
         unsafe { bindings::portico_limits_start_update(self.0.queue(), limits.as_raw()) };
         change(&mut limits);
         // SAFETY: the update was started above, by this thread.
-        to_result(unsafe {
-            bindings::queue_limits_commit_update(self.0.queue(), limits.as_raw())
-        })
+        to_result(unsafe { bindings::queue_limits_commit_update(self.0.queue(), limits.as_raw()) })
     }
 
     /// Keeps new requests out and waits for those inside. They are kept out until the guard is
@@ -288,7 +296,11 @@ impl<T: Operations> GenDisk<T> {
     pub fn freeze(&self) -> Frozen<'_, T> {
         // SAFETY: by the invariants; the guard balances it.
         let memflags = unsafe { bindings::portico_freeze_queue(self.0.queue()) };
-        Frozen { disk: self, memflags, _task: NotThreadSafe }
+        Frozen {
+            disk: self,
+            memflags,
+            _task: NotThreadSafe,
+        }
     }
 
     /// Stops calls of [`Operations::queue_rq`] and waits for those that run. Requests are queued until

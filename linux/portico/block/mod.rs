@@ -41,7 +41,7 @@
 //! let tag_set = Arc::pin_init(TagSet::<Ram>::new(setup, ()), GFP_KERNEL)?;
 //! let mut limits = Limits::new();
 //! limits.logical_block_size(4096).max_segments(32);
-//! let disk = NewDisk::new(tag_set, fmt!("ram0"), limits, ())?.capacity(1 << 20).add(None)?;
+//! let disk = NewDisk::new(tag_set, fmt!("ram0"), limits, ())?.capacity(1 << 20).add_disk(None)?;
 //! ```
 //!
 //! The order of tear-down is in the types: a request keeps the disk, the disk keeps the tag set, and

@@ -9,12 +9,8 @@ use super::{
     disk_operations::DiskOperations,
     request::{Request, TimedOut},
 };
-use core::{marker::PhantomData, ptr::NonNull};
-use kernel::{
-    prelude::*,
-    sync::atomic::{AtomicFlag, Relaxed},
-    types::ForeignOwnable,
-};
+use core::{cell::UnsafeCell, marker::PhantomData, ptr::NonNull};
+use kernel::{prelude::*, types::ForeignOwnable};
 use portico_bindings as bindings;
 
 /// What is to be done about a request whose time is up.
@@ -93,14 +89,39 @@ pub trait Operations: Sized + 'static {
 /// What `driver_data` of a hardware queue points to.
 #[repr(C)]
 pub(super) struct HwData<D> {
-    /// A request was refused and waits for room.
-    waiting: AtomicFlag,
+    waiting: Waiting,
     data: D,
+}
+
+/// Whether a request was refused and waits for room.
+///
+/// C's `READ_ONCE` and `WRITE_ONCE` in place: the kernel crate's atomics call a function for each
+/// access, and this is read for each batch.
+struct Waiting(UnsafeCell<bool>);
+
+// SAFETY: the flag is a byte, which is read and written as a whole.
+unsafe impl Sync for Waiting {}
+
+impl Waiting {
+    #[inline]
+    fn get(&self) -> bool {
+        // SAFETY: the cell is valid. It can change meanwhile, and then either value will do.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    #[inline]
+    fn set(&self, on: bool) {
+        // SAFETY: as above.
+        unsafe { self.0.get().write_volatile(on) };
+    }
 }
 
 impl<D> HwData<D> {
     pub(super) fn new(data: D) -> Self {
-        Self { waiting: AtomicFlag::new(false), data }
+        Self {
+            waiting: Waiting(UnsafeCell::new(false)),
+            data,
+        }
     }
 }
 
@@ -114,9 +135,9 @@ impl HwData<()> {
     pub(super) unsafe fn restart(hctx: *mut bindings::blk_mq_hw_ctx) {
         // SAFETY: `driver_data` is a `HwData` of some type while the queue lives, and the flag comes
         // first in all of them.
-        let waiting = unsafe { &*(*hctx).driver_data.cast::<AtomicFlag>() };
-        if waiting.load(Relaxed) {
-            waiting.store(false, Relaxed);
+        let waiting = unsafe { &*(*hctx).driver_data.cast::<Waiting>() };
+        if waiting.get() {
+            waiting.set(false);
             // SAFETY: the queue is live. Asynchronous, so any context will do.
             unsafe { bindings::blk_mq_run_hw_queue(hctx, true) };
         }
@@ -148,7 +169,10 @@ impl<'a, T: Operations> HwQueue<'a, T> {
     #[inline]
     pub(super) unsafe fn from_raw(hctx: NonNull<bindings::blk_mq_hw_ctx>) -> Self {
         // INVARIANT: by the caller's promise.
-        Self { hctx, _ops: PhantomData }
+        Self {
+            hctx,
+            _ops: PhantomData,
+        }
     }
 
     #[inline]
@@ -173,6 +197,6 @@ impl<'a, T: Operations> HwQueue<'a, T> {
     /// Notes that a request was refused.
     #[inline]
     pub(super) fn set_waiting(&self) {
-        self.hw_data().waiting.store(true, Relaxed);
+        self.hw_data().waiting.set(true);
     }
 }

@@ -136,7 +136,10 @@ impl<T: Operations> Request<T> {
     #[inline]
     pub(super) unsafe fn from_raw(rq: NonNull<bindings::request>) -> Self {
         // INVARIANT: by the caller's promise.
-        Self { rq, _ops: PhantomData }
+        Self {
+            rq,
+            _ops: PhantomData,
+        }
     }
 
     /// Gives up ownership.
@@ -299,7 +302,10 @@ impl<T: Operations> TimedOut<'_, T> {
     /// `rq` is as the type's invariants say.
     pub(super) unsafe fn from_raw(rq: NonNull<bindings::request>) -> Self {
         // INVARIANT: by the caller's promise.
-        Self { rq, _ops: PhantomData }
+        Self {
+            rq,
+            _ops: PhantomData,
+        }
     }
 
     /// What the request wants.

@@ -45,7 +45,7 @@ impl Segment<'_> {
     #[inline]
     fn pfn(&self) -> usize {
         // SAFETY: fixed at boot.
-        let base = unsafe { bindings::vmemmap_base } as usize;
+        let base = unsafe { bindings::vmemmap_base };
         // x86-64 has all `struct page`s in one array (`CONFIG_SPARSEMEM_VMEMMAP`).
         (self.page as usize).wrapping_sub(base) / size_of::<bindings::page>()
     }
@@ -68,7 +68,7 @@ impl Segment<'_> {
     #[inline]
     fn as_ptr(&self) -> *mut u8 {
         // SAFETY: fixed at boot.
-        let base = unsafe { bindings::page_offset_base } as usize;
+        let base = unsafe { bindings::page_offset_base };
         let page = base.wrapping_add(self.pfn() << PAGE_SHIFT);
         ptr::with_exposed_provenance_mut(page.wrapping_add(self.offset as usize))
     }
@@ -122,13 +122,25 @@ impl<'a> Segments<'a> {
     #[inline]
     pub(super) unsafe fn new(bio: *const bindings::bio) -> Self {
         // INVARIANT: by the caller's promise, and `left` is 0.
-        Self { next: bio, vec: ptr::null(), left: 0, done: 0, _request: PhantomData }
+        Self {
+            next: bio,
+            vec: ptr::null(),
+            left: 0,
+            done: 0,
+            _request: PhantomData,
+        }
     }
 
     #[inline]
     pub(super) fn empty() -> Self {
         // INVARIANT: there is no bio, and `left` is 0.
-        Self { next: ptr::null(), vec: ptr::null(), left: 0, done: 0, _request: PhantomData }
+        Self {
+            next: ptr::null(),
+            vec: ptr::null(),
+            left: 0,
+            done: 0,
+            _request: PhantomData,
+        }
     }
 
     /// The next piece, up to the end of its vector or page.
@@ -151,7 +163,9 @@ impl<'a> Segments<'a> {
         let vec = unsafe { &*self.vec };
         let start = vec.bv_offset.wrapping_add(self.done);
         let offset = start % PAGE_SIZE;
-        let len = (vec.bv_len.wrapping_sub(self.done)).min(self.left).min(PAGE_SIZE - offset);
+        let len = (vec.bv_len.wrapping_sub(self.done))
+            .min(self.left)
+            .min(PAGE_SIZE - offset);
         // INVARIANT: the pages of a vector are consecutive, also in the array of `struct page`.
         Some(Segment {
             page: vec.bv_page.wrapping_add((start >> PAGE_SHIFT) as usize),

@@ -110,13 +110,21 @@ impl<T: Operations> TagSet<T> {
         let driver_data = data.into_foreign();
         let value = bindings::blk_mq_tag_set {
             ops: Vtable::<T>::get(),
-            nr_maps: if setup.poll_queues != 0 { bindings::hctx_type_HCTX_MAX_TYPES } else { 1 },
+            nr_maps: if setup.poll_queues != 0 {
+                bindings::hctx_type_HCTX_MAX_TYPES
+            } else {
+                1
+            },
             nr_hw_queues: setup.hw_queues,
             queue_depth: setup.depth,
             cmd_size: u32::try_from(size_of::<Pdu<T::RequestData>>())?,
             numa_node: setup.node,
             timeout: u32::try_from(setup.timeout)?,
-            flags: if setup.no_scheduler { bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT } else { 0 },
+            flags: if setup.no_scheduler {
+                bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT
+            } else {
+                0
+            },
             driver_data,
             ..pin_init::zeroed()
         };

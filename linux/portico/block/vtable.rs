@@ -189,8 +189,16 @@ impl<T: Operations> Vtable<T> {
 
     const TABLE: bindings::blk_mq_ops = bindings::blk_mq_ops {
         queue_rq: Some(Self::queue_rq),
-        commit_rqs: if T::HAS_COMMIT_RQS { Some(Self::commit_rqs) } else { None },
-        timeout: if T::HAS_TIMEOUT { Some(Self::timeout) } else { None },
+        commit_rqs: if T::HAS_COMMIT_RQS {
+            Some(Self::commit_rqs)
+        } else {
+            None
+        },
+        timeout: if T::HAS_TIMEOUT {
+            Some(Self::timeout)
+        } else {
+            None
+        },
         poll: if T::HAS_POLL { Some(Self::poll) } else { None },
         complete: Some(Self::complete),
         init_hctx: Some(Self::init_hctx),
