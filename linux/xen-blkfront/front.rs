@@ -123,8 +123,7 @@ impl Front {
         }
         let (interrupt, poll) = params::queues();
         let mut rings = KVec::new();
-        for index in 0..interrupt.min(nr_cpu_ids()).saturating_add(poll) {
-            let _ = index;
+        for _ in 0..interrupt.min(nr_cpu_ids()).saturating_add(poll) {
             rings.push(Ring::new()?, GFP_KERNEL)?;
         }
         let connection = Connection {
@@ -171,8 +170,7 @@ impl Front {
         let mut connection = self.connection.lock();
         connection.told.clear();
         connection.channels.clear();
-        for (index, ring) in (0..shape.queues).zip(self.rings.iter()) {
-            ring.set_polled(index >= shape.queues - Self::polled(shape.queues));
+        for ring in self.rings.iter().take(shape.queues as usize) {
             let pages = RingPages::new(dev, 1 << shape.ring_page_order)?;
             let told = Told { ring: CoreRing::new(pages).map_err(|_| EINVAL)? };
             connection.told.push(told, GFP_KERNEL)?;
@@ -227,11 +225,12 @@ impl Front {
         };
         let connection = &mut *connection;
         let told = core::mem::take(&mut connection.told);
-        for ((told, ring), channel) in
-            told.into_iter().zip(self.rings.iter()).zip(connection.channels.iter())
+        let interrupt = shape.queues.saturating_sub(Self::polled(shape.queues));
+        for (((told, ring), channel), index) in
+            told.into_iter().zip(self.rings.iter()).zip(connection.channels.iter()).zip(0..)
         {
             let queue = Queue::new(Host::new(dev), told.ring, setup).map_err(|_| ENOMEM)?;
-            let live = Live::new(queue, channel.notifier(), failed.clone());
+            let live = Live::new(queue, channel.notifier(), index >= interrupt, failed.clone());
             drop(ring.replace(Link::Live(live)));
         }
         for (ring, index) in self.rings.iter().zip(0u32..).skip(shape.queues as usize) {
@@ -409,7 +408,7 @@ impl Run for Add {
             }
         };
         // No lock is held: it takes as long as the back end takes to answer.
-        let added = new.add(Some((*front.dev).as_ref()));
+        let added = new.add_disk(Some((*front.dev).as_ref()));
         let mut connection = front.connection.lock();
         match added {
             Ok(disk) => {

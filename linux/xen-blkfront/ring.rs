@@ -5,10 +5,7 @@
 use kernel::{
     new_spinlock_irq,
     prelude::*,
-    sync::{
-        atomic::{AtomicFlag, Relaxed},
-        Arc, SpinLockIrq,
-    },
+    sync::{Arc, SpinLockIrq},
 };
 use portico::{
     block::{Batch, HwQueue, Op, Operations, Request, Status, TimedOut, Timeout},
@@ -33,6 +30,8 @@ pub(crate) type BlkRequest = Request<Blk>;
 pub(crate) struct Live {
     pub(crate) queue: Queue<Host<BlkRequest>>,
     notifier: Notifier,
+    /// Completions are looked for, not notified.
+    polled: bool,
     /// What the back end did wrong, until somebody has said so.
     pub(crate) violation: Option<Violation>,
     /// Says so.
@@ -43,9 +42,33 @@ impl Live {
     pub(crate) fn new(
         queue: Queue<Host<BlkRequest>>,
         notifier: Notifier,
+        polled: bool,
         failed: Arc<Delayed<Failed>>,
     ) -> Self {
-        Self { queue, notifier, violation: None, failed }
+        Self { queue, notifier, polled, violation: None, failed }
+    }
+
+    /// Takes what the back end has answered. `None`: it broke the protocol, now or before.
+    #[inline]
+    fn reap(&mut self, batch: &mut Batch) -> Option<u32> {
+        if self.queue.is_broken() {
+            return None;
+        }
+        let done = |request: BlkRequest, outcome| finish(batch, request, outcome);
+        let reaped = if self.polled { self.queue.poll(done) } else { self.queue.reap(done) };
+        match reaped {
+            Ok(reaped) => {
+                if reaped.notify {
+                    self.notifier.notify();
+                }
+                Some(reaped.responses)
+            }
+            Err(violation) => {
+                self.violation = Some(violation);
+                self.failed.schedule(0);
+                None
+            }
+        }
     }
 }
 
@@ -75,24 +98,14 @@ impl Link {
 pub(crate) struct Ring {
     #[pin]
     link: SpinLockIrq<Link>,
-    /// Completions are looked for, not notified.
-    polled: AtomicFlag,
 }
 
 impl Ring {
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
-            pin_init!(Self {
-                link <- new_spinlock_irq!(Link::Down, "Ring::link"),
-                polled: AtomicFlag::new(false),
-            }),
+            pin_init!(Self { link <- new_spinlock_irq!(Link::Down, "Ring::link") }),
             GFP_KERNEL,
         )
-    }
-
-    /// Whether completions are looked for, not notified. Set before the ring is connected.
-    pub(crate) fn set_polled(&self, polled: bool) {
-        self.polled.store(polled, Relaxed);
     }
 
     /// Leads the queue elsewhere; returns where it led before, to be dropped where one may sleep.
@@ -109,11 +122,18 @@ impl Ring {
         }
     }
 
-    /// The ring whose requests these are.
-    fn target(self: &Arc<Self>) -> Arc<Self> {
-        match &*self.link.lock() {
-            Link::Shared(other) => other.clone(),
-            _ => self.clone(),
+    /// Does something with the ring that this queue's requests are in.
+    #[inline]
+    fn follow<R>(&self, f: impl FnOnce(&mut Live) -> R) -> Option<R> {
+        let mut link = self.link.lock();
+        match &mut *link {
+            Link::Live(live) => Some(f(live)),
+            Link::Shared(other) => {
+                let other = other.clone();
+                drop(link);
+                other.with(f)
+            }
+            Link::Down | Link::Gone => None,
         }
     }
 
@@ -140,30 +160,6 @@ impl Ring {
     /// The counters, and how many pages are granted persistently.
     pub(crate) fn stats(&self) -> Option<(Stats, usize)> {
         self.with(|live| (live.queue.stats(), live.queue.persistent_grants()))
-    }
-
-    /// Takes what the back end has answered. `None`: it broke the protocol, now or before.
-    fn reap(&self, batch: &mut Batch) -> Option<u32> {
-        let mut link = self.link.lock();
-        let Link::Live(live) = &mut *link else { return Some(0) };
-        if live.queue.is_broken() {
-            return None;
-        }
-        let done = |request: BlkRequest, outcome| finish(batch, request, outcome);
-        let reaped = if self.polled.load(Relaxed) { live.queue.poll(done) } else { live.queue.reap(done) };
-        match reaped {
-            Ok(reaped) => {
-                if reaped.notify {
-                    live.notifier.notify();
-                }
-                Some(reaped.responses)
-            }
-            Err(violation) => {
-                live.violation = Some(violation);
-                live.failed.schedule(0);
-                None
-            }
-        }
     }
 
     #[inline]
@@ -195,7 +191,8 @@ impl Ring {
 
     #[inline]
     fn commit(&self) {
-        if let Some(Some(notifier)) = self.with(|live| live.queue.push().then_some(live.notifier)) {
+        let push = |live: &mut Live| live.queue.push().then_some(live.notifier);
+        if let Some(Some(notifier)) = self.follow(push) {
             notifier.notify();
         }
     }
@@ -243,10 +240,10 @@ impl Handler for Listener {
     fn handle(&self) -> Verdict {
         // Completed after the ring's lock, which `reap` has dropped.
         let mut batch = Batch::new();
-        match self.0.reap(&mut batch) {
-            Some(0) => Verdict::Spurious,
-            Some(_) => Verdict::Handled,
-            None => Verdict::Silence,
+        match self.0.with(|live| live.reap(&mut batch)) {
+            None | Some(Some(0)) => Verdict::Spurious,
+            Some(Some(_)) => Verdict::Handled,
+            Some(None) => Verdict::Silence,
         }
     }
 }
@@ -287,31 +284,30 @@ impl Operations for Blk {
     }
 
     fn commit_rqs(queue: HwQueue<'_, Self>) {
-        queue.data().target().commit();
+        queue.data().commit();
     }
 
     fn poll(queue: HwQueue<'_, Self>, batch: &mut Batch) {
-        let _ = queue.data().target().reap(batch);
+        queue.data().follow(|live| live.reap(batch));
     }
 
     fn timeout(queue: HwQueue<'_, Self>, request: &TimedOut<'_, Self>) -> Timeout {
-        let ring = queue.data().target();
         let mut batch = Batch::new();
-        let reaped = ring.reap(&mut batch);
-        let owed = ring.pending();
+        let seen = queue.data().follow(|live| (live.reap(&mut batch), live.queue.pending().count()));
         batch.complete();
         let index = queue.index();
-        match reaped {
-            Some(0) => pr_warn!(
+        match seen {
+            Some((Some(0), owed)) => pr_warn!(
                 "queue {index}: {:?} of {} sectors at {} takes long: the back end owes {owed} responses\n",
                 request.op(),
                 request.sectors(),
                 request.sector()
             ),
-            Some(reaped) => pr_warn!(
-                "queue {index}: {reaped} responses had come without a notification\n"
-            ),
-            None => pr_warn!("queue {index}: the back end broke the protocol\n"),
+            Some((Some(reaped), _)) => {
+                pr_warn!("queue {index}: {reaped} responses had come without a notification\n");
+            }
+            Some((None, _)) => pr_warn!("queue {index}: the back end broke the protocol\n"),
+            None => pr_warn!("queue {index}: there is no back end yet\n"),
         }
         Timeout::Wait
     }
