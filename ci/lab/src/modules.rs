@@ -66,7 +66,8 @@ pub fn build(
         .arg(format!("M={INSIDE}"))
         .arg(format!("-j{}", jobs()));
     if mode == Mode::Clippy {
-        make = make.arg("CLIPPY=1");
+        // Warnings are errors: an object that was built would not show them again.
+        make = make.args(["CLIPPY=1", "W=e"]);
     }
     make.arg("modules").log(&log).run(Some(&step))?;
 

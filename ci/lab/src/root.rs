@@ -98,6 +98,7 @@ impl Root {
         args.push("--".into());
         args.push(tool.into());
         Run::new("unshare", what)
+            .named(tool)
             .only_env(&[("PATH", PATH), ("HOME", "/tmp"), ("LC_ALL", "C.UTF-8")])
             .args(args)
     }

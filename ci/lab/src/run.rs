@@ -48,6 +48,13 @@ impl Run {
         }
     }
 
+    /// The name that errors give to the tool, when it is started through another.
+    #[must_use]
+    pub(crate) fn named(mut self, tool: &str) -> Self {
+        tool.clone_into(&mut self.tool);
+        self
+    }
+
     /// Adds one argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {

@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use portico_lab::context::Host;
-use portico_lab::kernel;
+use portico_lab::machine::GuestType;
 use portico_lab::stop::{self, Stopped};
+use portico_lab::{kernel, scenario, setup};
 
 mod build;
 mod doctor;
+mod test;
 
 /// Builds, boots and tests Portico: Rust drivers for Xen guests.
 ///
@@ -29,21 +31,55 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Boot Xen and a guest on our drivers, do verified I/O, and show ours beside the stock driver.
+    ///
+    /// The first run sets up all it needs: sysroots from the system's own package mirrors, the
+    /// kernel's Rust metadata, images. That takes minutes; later runs take what is cached.
+    Demo {
+        /// How Xen runs the guest.
+        #[arg(long = "guest", default_value = "hvm", value_name = "hvm|pvh|pv")]
+        kind: GuestType,
+    },
+    /// Pass the tests: on the host, over the modules, and in real guests.
+    ///
+    /// A part that fails does not stop the others. The last line is `N passed, N failed`.
+    Test(test::Arguments),
     /// Build what runs in guests and dom0; artefacts go to target/dist.
     Build {
         /// What to build.
         #[arg(default_value = "all")]
         what: build::What,
     },
+    /// Measure our drivers beside the stock ones in one boot.
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
+    /// Open a guest with our drivers on this terminal, for people who work on them.
+    Lab {
+        /// How Xen runs the guest.
+        #[arg(long = "guest", default_value = "hvm", value_name = "hvm|pvh|pv")]
+        kind: GuestType,
+    },
     /// Say what this machine lacks and how to get it, and what is in the cache.
     Doctor,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// The block device: sequential and random, read and write, block sizes and depths.
+    Disk {
+        /// How often each job is run with each driver, in turn.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+    },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<Stopped>() || stop::stopped() => {
+        Err(_) if stop::stopped() => {
             eprintln!("{Stopped}");
             ExitCode::from(130)
         }
@@ -59,7 +95,13 @@ fn run(cli: Cli) -> Result<()> {
     let host = Host::find()?;
     let kernel = cli.kernel.as_deref();
     match cli.command {
+        Command::Demo { kind } => scenario::demo(&setup::prepare(&host, kernel)?, kind),
+        Command::Test(arguments) => test::run(&host, kernel, &arguments),
         Command::Build { what } => build::run(&host, kernel, what),
+        Command::Bench {
+            what: Bench::Disk { rounds },
+        } => scenario::bench_disk(&setup::prepare(&host, kernel)?, rounds),
+        Command::Lab { kind } => scenario::lab(&setup::prepare(&host, kernel)?, kind),
         Command::Doctor => doctor::run(&host),
     }
 }

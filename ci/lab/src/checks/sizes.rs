@@ -1,102 +1,65 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The types of our bindings are as large as the running kernel's.
+//! The types of our bindings are as large as the shipped kernel's.
 //!
-//! bindgen asks clang, the kernel was built by GCC with its own configuration. The kernel's BTF
-//! says what came out there; a crate of constant assertions over our bindings, compiled against
-//! their metadata, says whether ours agree.
+//! bindgen asks clang, the kernel was built by GCC with its own configuration. What came out there
+//! stands in the kernel's BTF; what our bindings say stands in a section of `portico.ko`, a line
+//! with name and size for each type that the code leans on (`linux/portico/layout.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use anyhow::{ensure, Context as _, Result};
+use anyhow::{bail, ensure, Context as _, Result};
+use object::{Object as _, ObjectSection as _};
 
 use crate::modules::Modules;
 use crate::setup::Toolchain;
 
-/// Types of the kernel's own bindings that we lean on.
-const RELIED_ON: &[&str] = &[
-    "bio",
-    "bio_vec",
-    "blk_mq_hw_ctx",
-    "blk_mq_ops",
-    "blk_mq_queue_data",
-    "blk_mq_tag_set",
-    "block_device",
-    "block_device_operations",
-    "device",
-    "device_driver",
-    "gendisk",
-    "page",
-    "queue_limits",
-    "request",
-    "request_queue",
-];
+/// The section of `portico.ko` with our sizes.
+const SECTION: &str = ".portico.layout";
 
-/// What was compared.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Compared {
-    /// Types found in both.
-    pub same: usize,
-    /// Types of ours that the kernel's BTF does not name.
-    pub unknown: usize,
-}
-
-/// Compares the sizes of our bindings' types with the kernel's BTF.
+/// Compares our sizes with the kernel's BTF.
 ///
 /// # Errors
 ///
-/// When one differs: rustc's message names the type.
-pub fn same_as_kernel(toolchain: &Toolchain, modules: &Modules) -> Result<Compared> {
-    let headers = format!("/usr/src/linux-headers-{}", toolchain.release);
+/// Names each type that differs, or that the kernel does not know. Returns how many were compared.
+pub fn same_as_kernel(toolchain: &Toolchain, modules: &Modules) -> Result<usize> {
+    let portico = modules
+        .files
+        .iter()
+        .find(|file| file.ends_with("portico.ko"))
+        .context("the build left no portico.ko")?;
+    let data = fs::read(portico).with_context(|| format!("reading {}", portico.display()))?;
+    let object = object::File::parse(&*data)?;
+    let section = object
+        .section_by_name(SECTION)
+        .with_context(|| format!("{} has no section {SECTION}", portico.display()))?;
+    let ours = ours(&String::from_utf8_lossy(section.data()?))?;
+
+    let vmlinux = format!("/usr/src/linux-headers-{}/vmlinux", toolchain.release);
     let btf = toolchain
         .build_root
         .enter("pahole", "read the kernel's BTF")
-        .args(["--sizes", &format!("{headers}/vmlinux")])
+        .args(["--sizes", &vmlinux])
         .output()?;
-    let sizes = sizes(&btf);
-    ensure!(
-        !sizes.is_empty(),
-        "pahole found no type in the kernel's BTF"
-    );
-    let generated = modules.stage.join("portico/bindings_generated.rs");
-    let bindings = fs::read_to_string(&generated)
-        .with_context(|| format!("reading {}: build the modules first", generated.display()))?;
-    let mut names = types(&bindings);
-    names.extend(RELIED_ON.iter().map(|&name| name.to_owned()));
-    let known: BTreeSet<&String> = names.iter().filter(|n| sizes.contains_key(*n)).collect();
+    compare(&ours, &kernels(&btf))?;
+    Ok(ours.len())
+}
 
-    let work = tempfile::tempdir()?;
-    fs::write(work.path().join("sizes.rs"), assertions(&known, &sizes))?;
-    toolchain
-        .metadata
-        .over(&toolchain.build_root, &toolchain.release)
-        .bind(&modules.stage, "/build")
-        .bind(work.path(), "/work")
-        .enter(
-            "rustc",
-            "compare the sizes of our bindings with the kernel's BTF",
-        )
-        .env("RUSTC_BOOTSTRAP", "1")
-        .args([
-            "--edition=2021",
-            "--crate-type=rlib",
-            "--crate-name=portico_sizes",
-        ])
-        .args(["-Zunstable-options", "-Zcrate-attr=no_std", "-Cpanic=abort"])
-        .args(["--sysroot=/dev/null", "--extern", "portico_bindings"])
-        .arg(format!("--target={headers}/scripts/target.json"))
-        .args(["-L", &format!("{headers}/rust"), "-L", "/build/.rmeta"])
-        .args(["--emit=metadata=/work/sizes.rmeta", "/work/sizes.rs"])
-        .log(work.path().join("log"))
-        .run(None)?;
-    Ok(Compared {
-        same: known.len(),
-        unknown: names.len() - known.len(),
-    })
+/// `name blanks size` lines.
+fn ours(text: &str) -> Result<BTreeMap<String, u64>> {
+    text.lines()
+        .map(|line| {
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next().map(str::parse)) {
+                (Some(name), Some(Ok(size))) => Ok((name.to_owned(), size)),
+                _ => bail!("{SECTION} holds {line:?}, which is no name and size"),
+            }
+        })
+        .collect()
 }
 
 /// `name<TAB>size<TAB>holes` lines. A name may stand for several types of the kernel.
-fn sizes(text: &str) -> BTreeMap<String, BTreeSet<u64>> {
+fn kernels(text: &str) -> BTreeMap<String, BTreeSet<u64>> {
     let mut sizes: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
     for line in text.lines() {
         let mut fields = line.split('\t');
@@ -107,40 +70,26 @@ fn sizes(text: &str) -> BTreeMap<String, BTreeSet<u64>> {
     sizes
 }
 
-/// Structures and unions that bindgen wrote and that bear a name of C.
-fn types(bindings: &str) -> BTreeSet<String> {
-    bindings
-        .lines()
-        .filter_map(|line| {
-            let line = line.trim_start();
-            line.strip_prefix("pub struct ")
-                .or_else(|| line.strip_prefix("pub union "))
+fn compare(ours: &BTreeMap<String, u64>, kernel: &BTreeMap<String, BTreeSet<u64>>) -> Result<()> {
+    ensure!(!ours.is_empty(), "{SECTION} is empty");
+    let wrong: Vec<String> = ours
+        .iter()
+        .filter_map(|(name, size)| match kernel.get(name) {
+            None => Some(format!(
+                "{name}: {size} here, and unknown to the kernel's BTF"
+            )),
+            Some(known) if known.contains(size) => None,
+            Some(known) => Some(format!("{name}: {size} here, {known:?} in the kernel")),
         })
-        .map(|rest| {
-            rest.chars()
-                .take_while(|c| c.is_alphanumeric() || *c == '_')
-                .collect::<String>()
-        })
-        .filter(|name| !name.contains("bindgen") && !name.contains("Bindgen"))
-        .collect()
-}
-
-fn assertions(known: &BTreeSet<&String>, sizes: &BTreeMap<String, BTreeSet<u64>>) -> String {
-    let mut text = String::from("//! Sizes of the kernel's types, from its BTF.\n");
-    for name in known {
-        let size = format!("core::mem::size_of::<portico_bindings::{name}>()");
-        let condition: Vec<String> = sizes
-            .get(*name)
-            .into_iter()
-            .flatten()
-            .map(|wanted| format!("{size} == {wanted}"))
-            .collect();
-        text.push_str(&format!(
-            "const _: () = assert!({}, \"the size of {name}\");\n",
-            condition.join(" || ")
-        ));
+        .collect();
+    if wrong.is_empty() {
+        return Ok(());
     }
-    text
+    bail!(
+        "the bindings do not fit the kernel:\n{}\nlook at the flags that linux/Kbuild gives to \
+         bindgen",
+        wrong.join("\n")
+    );
 }
 
 #[cfg(test)]
@@ -148,18 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_and_sizes_are_read() {
-        let names = types(
-            "pub struct xenbus_device {\n    pub union a__bindgen_ty_1 {\npub union u {\npub type t = u8;\n\
-             pub struct __IncompleteArrayField<T>(x);\n",
-        );
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        assert_eq!(names, ["__IncompleteArrayField", "u", "xenbus_device"]);
-        let sizes = sizes("u\t4\t0\nxenbus_device\t760\t2\nu\t8\t0\nnot a line\n");
-        assert_eq!(sizes["u"], BTreeSet::from([4, 8]));
-        let (u, x) = ("u".to_owned(), "xenbus_device".to_owned());
-        let text = assertions(&BTreeSet::from([&u, &x]), &sizes);
-        assert!(text.contains("size_of::<portico_bindings::u>() == 4 || "));
-        assert!(text.contains("== 760, \"the size of xenbus_device\""));
+    fn a_size_that_differs_is_named() {
+        let kernel = kernels("bio\t136\t1\nu\t4\t0\nu\t8\t0\nnot a line\n");
+        let check = |text: &str| compare(&ours(text).unwrap(), &kernel);
+        check("bio       136\nu    8\n").unwrap();
+        let error = check("bio 128\nnew 8\n").unwrap_err().to_string();
+        assert!(error.contains("bio: 128 here, {136} in the kernel"));
+        assert!(error.contains("new: 8 here, and unknown"));
+        assert!(check("").is_err());
+        assert!(ours("bio x\n").is_err());
     }
 }

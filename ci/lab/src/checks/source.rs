@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{bail, ensure, Context as _, Result};
 
 use crate::run::Run;
 
@@ -52,7 +52,11 @@ pub fn spdx(checkout: &Path) -> Result<usize> {
 }
 
 /// Files that git knows, or would add.
-fn files(checkout: &Path) -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+///
+/// When git cannot list them.
+pub fn files(checkout: &Path) -> Result<Vec<PathBuf>> {
     let list = Run::new("git", "list the files of the checkout")
         .args([
             "ls-files",
@@ -89,38 +93,32 @@ fn spdx_of(line: &str) -> Option<&str> {
     )
 }
 
-/// Drivers, which are the folders of `linux/` beside `portico`, forbid `unsafe` and hold none.
+/// Drivers, which are the folders of `linux/` beside `portico`, hold no `unsafe`, and were compiled
+/// with the compiler forbidding it: Kbuild's record of each command below `stage` says so.
 ///
 /// # Errors
 ///
 /// Names each place. Returns how many files were read.
-pub fn no_unsafe_in_drivers(checkout: &Path) -> Result<usize> {
+pub fn no_unsafe_in_drivers(checkout: &Path, stage: &Path) -> Result<usize> {
     let mut wrong = Vec::new();
     let mut read = 0;
     for entry in fs::read_dir(checkout.join("linux"))? {
         let folder = entry?.path();
-        if !folder.is_dir() || folder.ends_with("portico") {
+        let name = folder.file_name().unwrap_or_default().to_owned();
+        if !folder.is_dir() || name == "portico" {
             continue;
         }
-        let mut forbidden = false;
         for file in rust_files(&folder)? {
             let text = fs::read_to_string(&file)?;
             read += 1;
-            forbidden |= text.contains("#![forbid(unsafe_code)]");
             for (number, line) in text.lines().enumerate() {
                 if has_unsafe(line) {
-                    wrong.push(format!(
-                        "{}:{}: {}",
-                        file.display(),
-                        number + 1,
-                        line.trim()
-                    ));
+                    let at = format!("{}:{}", file.display(), number + 1);
+                    wrong.push(format!("{at}: {}", line.trim()));
                 }
             }
         }
-        if !forbidden {
-            wrong.push(format!("{}: no #![forbid(unsafe_code)]", folder.display()));
-        }
+        wrong.extend(not_forbidden(&stage.join(name))?);
     }
     ensure!(read > 0, "no driver found in {}/linux", checkout.display());
     if wrong.is_empty() {
@@ -132,6 +130,38 @@ pub fn no_unsafe_in_drivers(checkout: &Path) -> Result<usize> {
     );
 }
 
+/// The crates of a driver's staged folder that were compiled without `-Funsafe_code`.
+fn not_forbidden(folder: &Path) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    let mut crates = 0;
+    let entries = fs::read_dir(folder)
+        .with_context(|| format!("reading {}: build the modules first", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if !path.to_string_lossy().ends_with(".o.cmd") {
+            continue;
+        }
+        let record = fs::read_to_string(&path)?;
+        let command = record.lines().next().unwrap_or_default();
+        if command.split_whitespace().any(|word| word == "rustc") {
+            crates += 1;
+            if !command.contains(" -Funsafe_code") {
+                wrong.push(format!(
+                    "{}: compiled without -Funsafe_code",
+                    path.display()
+                ));
+            }
+        }
+    }
+    if crates == 0 {
+        wrong.push(format!(
+            "{}: no record of a compiled crate",
+            folder.display()
+        ));
+    }
+    Ok(wrong)
+}
+
 /// Whether a line of code holds the keyword. The lint's name and comments do not count.
 fn has_unsafe(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
@@ -139,7 +169,12 @@ fn has_unsafe(line: &str) -> bool {
         .any(|word| word == "unsafe")
 }
 
-fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The Rust sources below a folder.
+///
+/// # Errors
+///
+/// When a folder cannot be read.
+pub fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -197,21 +232,23 @@ mod tests {
 
     #[test]
     fn unsafe_in_a_driver_is_named() {
-        let good = "#![forbid(unsafe_code)]\n// unsafe is not used\nfn a() {}\n";
         let dir = checkout(&[
             ("linux/portico/lib.rs", "unsafe fn a() {}"),
-            ("linux/xen-a/a.rs", good),
+            ("linux/xen-a/a.rs", "// unsafe is not used\nfn a() {}\n"),
+            (
+                "stage/xen-a/.a.o.cmd",
+                "savedcmd_a.o := rustc -Funsafe_code a.rs\n",
+            ),
         ]);
-        assert_eq!(no_unsafe_in_drivers(dir.path()).unwrap(), 1);
-        fs::write(
-            dir.path().join("linux/xen-a/b.rs"),
-            "fn b() {\n    unsafe { x() }\n}",
-        )
-        .unwrap();
-        let error = no_unsafe_in_drivers(dir.path()).unwrap_err().to_string();
+        let stage = dir.path().join("stage");
+        let check = || no_unsafe_in_drivers(dir.path(), &stage);
+        assert_eq!(check().unwrap(), 1);
+        let bad = "fn b() {\n    unsafe { x() }\n}";
+        fs::write(dir.path().join("linux/xen-a/b.rs"), bad).unwrap();
+        let error = check().unwrap_err().to_string();
         assert!(error.contains("b.rs:2: unsafe { x() }"));
-        fs::write(dir.path().join("linux/xen-a/a.rs"), "fn a() {}").unwrap();
-        let error = no_unsafe_in_drivers(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("no #![forbid(unsafe_code)]"));
+        fs::write(stage.join("xen-a/.a.o.cmd"), "savedcmd_a.o := rustc a.rs\n").unwrap();
+        let error = check().unwrap_err().to_string();
+        assert!(error.contains("compiled without -Funsafe_code"));
     }
 }
