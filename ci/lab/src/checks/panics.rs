@@ -105,8 +105,8 @@ pub fn in_object(name: &str, data: &[u8]) -> Result<BTreeSet<Finding>> {
                 continue;
             };
             let target = file.symbol_by_index(index)?;
-            let to = plain(target.name().unwrap_or_default());
-            if !panics(&to) {
+            let symbol = target.name().unwrap_or_default();
+            if !panics(symbol) {
                 continue;
             }
             let from = file
@@ -120,7 +120,7 @@ pub fn in_object(name: &str, data: &[u8]) -> Result<BTreeSet<Finding>> {
             findings.insert(Finding {
                 object: name.to_owned(),
                 from,
-                to,
+                to: plain(symbol),
             });
         }
     }
@@ -132,16 +132,17 @@ fn plain(symbol: &str) -> String {
     format!("{:#}", demangle(symbol))
 }
 
-/// Whether a function of `core`, or of the runtime, ends in a panic.
-fn panics(name: &str) -> bool {
+/// Whether a symbol is a function of `core` or `alloc`, or of the runtime, that ends in a panic.
+fn panics(symbol: &str) -> bool {
     const RUNTIME: &[&str] = &["rust_begin_unwind", "rust_panic", "rust_eh_personality"];
-    if RUNTIME.contains(&name) {
+    if RUNTIME.contains(&symbol) {
         return true;
     }
-    let path = name.trim_start_matches('<');
-    if !(path.starts_with("core::") || path.starts_with("alloc::")) {
+    // The crate's name stands in the mangled symbol, also where a path begins with a type: `<[T]>`.
+    if !(symbol.contains("_4core") || symbol.contains("_5alloc")) {
         return false;
     }
+    let name = plain(symbol);
     let last = name.rsplit("::").next().unwrap_or_default();
     name.starts_with("core::panicking::")
         || last.contains("panic")
@@ -156,23 +157,24 @@ mod tests {
 
     #[test]
     fn entry_points_of_panics_are_known_by_name() {
-        for name in [
-            "core::panicking::panic_fmt",
-            "core::panicking::panic_const::panic_const_add_overflow",
-            "core::option::unwrap_failed",
-            "core::option::expect_failed",
-            "core::slice::index::slice_end_index_len_fail",
-            "core::cell::panic_already_borrowed",
+        for symbol in [
+            "_RNvNtCs2lKf6AS60Zg_4core9panicking9panic_fmt",
+            "_RNvNtNtCs2lKf6AS60Zg_4core9panicking11panic_const24panic_const_add_overflow",
+            "_RNvNtCs2lKf6AS60Zg_4core6option13unwrap_failed",
+            "_RNvNvMNtCs2lKf6AS60Zg_4core5sliceSp15copy_from_slice17len_mismatch_fail",
+            "_RNvNtNtCs2lKf6AS60Zg_4core5slice5index24slice_end_index_len_fail",
+            "_RNvNtCs2lKf6AS60Zg_4core4cell22panic_already_borrowed",
             "rust_begin_unwind",
         ] {
-            assert!(panics(name), "{name}");
+            assert!(panics(symbol), "{symbol}");
         }
-        for name in [
-            "core::fmt::Formatter::write_str",
-            "kernel::print::call_printk",
-            "portico::block::request_failed",
+        for symbol in [
+            "_RNvNtNtCs2lKf6AS60Zg_4core3fmt9Formatter9write_str",
+            "_RNvNtCsg1_6kernel5print11call_printk",
+            "_RNvNtCsg1_7portico5block14request_failed",
+            "memcpy",
         ] {
-            assert!(!panics(name), "{name}");
+            assert!(!panics(symbol), "{symbol}");
         }
     }
 
