@@ -58,6 +58,7 @@ mod limits;
 mod major;
 mod operations;
 mod request;
+mod requests;
 mod segment;
 mod status;
 mod tag_set;
@@ -72,6 +73,7 @@ pub use self::{
     major::Major,
     operations::{HwQueue, Operations, Timeout},
     request::{Op, Request, TimedOut},
+    requests::Requests,
     segment::{Segment, Segments},
     status::Status,
     tag_set::{TagSet, TagSetSetup},

@@ -8,6 +8,7 @@ use super::{
     batch::Batch,
     disk_operations::DiskOperations,
     request::{Request, TimedOut},
+    requests::Requests,
 };
 use core::{cell::UnsafeCell, marker::PhantomData, ptr::NonNull};
 use kernel::{prelude::*, types::ForeignOwnable};
@@ -64,6 +65,14 @@ pub trait Operations: Sized + 'static {
         request: Request<Self>,
         last: bool,
     ) -> Result<(), Request<Self>>;
+
+    /// Takes requests that come together, and tells the device about them at the end: one lock and one
+    /// notification for all. Optional; without it they come through [`queue_rq`](Self::queue_rq), and
+    /// with it those still do that an I/O scheduler holds or that come alone. Context as there.
+    fn queue_rqs(queue: HwQueue<'_, Self>, requests: &mut Requests<'_, Self>) {
+        let _ = (queue, requests);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
 
     /// Tells the device about the requests that were taken and of which none was the `last`.
     fn commit_rqs(queue: HwQueue<'_, Self>) {

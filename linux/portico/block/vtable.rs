@@ -13,6 +13,7 @@ use super::{
     batch::Batch,
     operations::{HwData, HwQueue, Operations, Timeout},
     request::{self, Op, Pdu, Request, TimedOut},
+    requests::Requests,
     status::Status,
     tag_set::TagSet,
 };
@@ -61,6 +62,30 @@ impl<T: Operations> Vtable<T> {
         // waiting, the block layer tries again by itself after this status.
         queue.set_waiting();
         Status::RESOURCE.raw()
+    }
+
+    /// # Safety
+    ///
+    /// See the module. `list` is valid, and its requests, all of one queue, are handed over.
+    unsafe extern "C" fn queue_rqs(list: *mut bindings::rq_list) {
+        // SAFETY: by the module's promises nobody else uses the list during this call.
+        let list = unsafe { &mut *list };
+        while let Some(first) = NonNull::new(list.head) {
+            // SAFETY: the requests in the list are valid, and their hardware queues live for the time
+            // of this call.
+            let (mut requests, queue) = unsafe {
+                let hctx = (*first.as_ptr()).mq_hctx;
+                (
+                    Requests::<T>::new(list, hctx),
+                    HwQueue::<T>::from_raw(NonNull::new_unchecked(hctx)),
+                )
+            };
+            T::queue_rqs(queue, &mut requests);
+            if requests.is_full() || list.head == first.as_ptr() {
+                // The block layer queues the rest one by one.
+                break;
+            }
+        }
     }
 
     /// # Safety
@@ -189,6 +214,11 @@ impl<T: Operations> Vtable<T> {
 
     const TABLE: bindings::blk_mq_ops = bindings::blk_mq_ops {
         queue_rq: Some(Self::queue_rq),
+        queue_rqs: if T::HAS_QUEUE_RQS {
+            Some(Self::queue_rqs)
+        } else {
+            None
+        },
         commit_rqs: if T::HAS_COMMIT_RQS {
             Some(Self::commit_rqs)
         } else {
