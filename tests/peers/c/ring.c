@@ -128,8 +128,55 @@ int peer_back_final_check(blkif_back_ring_t *r)
 	return !!work;
 }
 
+/* For benchmarks: a driver fills `batch` requests in place and pushes them. Whether to notify. */
+int peer_front_submit(blkif_front_ring_t *f, uint64_t id, unsigned int batch)
+{
+	int notify;
+
+	for (unsigned int i = 0; i < batch && !RING_FULL(f); i++) {
+		blkif_request_t *req = RING_GET_REQUEST(f, f->req_prod_pvt);
+
+		req->operation = BLKIF_OP_WRITE;
+		req->nr_segments = 1;
+		req->handle = 51712;
+		req->id = id;
+		req->sector_number = id << 3;
+		req->seg[0].gref = (grant_ref_t)id;
+		req->seg[0].first_sect = 0;
+		req->seg[0].last_sect = 7;
+		f->req_prod_pvt++;
+		id++;
+	}
+	RING_PUSH_REQUESTS_AND_CHECK_NOTIFY(f, notify);
+	return notify;
+}
+
+/* For benchmarks: takes all responses. A sum over what was seen, 0 for a broken ring. */
+uint64_t peer_front_reap(blkif_front_ring_t *f)
+{
+	uint64_t sum = 0;
+	int work;
+
+	do {
+		RING_IDX prod = ONCE(f->sring->rsp_prod);
+
+		xen_rmb();
+		if (RING_RESPONSE_PROD_OVERFLOW(f, prod))
+			return 0;
+		while (f->rsp_cons != prod) {
+			blkif_response_t rsp;
+
+			RING_COPY_RESPONSE(f, f->rsp_cons, &rsp);
+			f->rsp_cons++;
+			sum += rsp.id + (rsp.status == BLKIF_RSP_OKAY);
+		}
+		RING_FINAL_CHECK_FOR_RESPONSES(f, work);
+	} while (work);
+	return sum;
+}
+
 /* For benchmarks: a back end takes all requests and answers them in order. Whether to notify. */
-__attribute__((noinline)) int peer_back_answer(blkif_back_ring_t *b)
+int peer_back_answer(blkif_back_ring_t *b)
 {
 	int notify, work;
 
@@ -155,51 +202,4 @@ __attribute__((noinline)) int peer_back_answer(blkif_back_ring_t *b)
 	} while (work);
 	RING_PUSH_RESPONSES_AND_CHECK_NOTIFY(b, notify);
 	return notify;
-}
-
-/*
- * For benchmarks: `rounds` times fill `batch` requests in place, push, let the back end answer, take
- * the responses. Returns a sum over what was seen, 0 for a broken ring.
- */
-uint64_t peer_bench(blkif_front_ring_t *f, blkif_back_ring_t *b, uint64_t rounds, unsigned int batch)
-{
-	uint64_t sum = 0, id = 0;
-
-	for (uint64_t round = 0; round < rounds; round++) {
-		int notify, work;
-
-		for (unsigned int i = 0; i < batch && !RING_FULL(f); i++) {
-			blkif_request_t *req = RING_GET_REQUEST(f, f->req_prod_pvt);
-
-			req->operation = BLKIF_OP_WRITE;
-			req->nr_segments = 1;
-			req->handle = 51712;
-			req->id = id;
-			req->sector_number = id << 3;
-			req->seg[0].gref = (grant_ref_t)id;
-			req->seg[0].first_sect = 0;
-			req->seg[0].last_sect = 7;
-			f->req_prod_pvt++;
-			id++;
-		}
-		RING_PUSH_REQUESTS_AND_CHECK_NOTIFY(f, notify);
-		sum += notify;
-		sum += peer_back_answer(b);
-		do {
-			RING_IDX prod = ONCE(f->sring->rsp_prod);
-
-			xen_rmb();
-			if (RING_RESPONSE_PROD_OVERFLOW(f, prod))
-				return 0;
-			while (f->rsp_cons != prod) {
-				blkif_response_t rsp;
-
-				RING_COPY_RESPONSE(f, f->rsp_cons, &rsp);
-				f->rsp_cons++;
-				sum += rsp.id + (rsp.status == BLKIF_RSP_OKAY);
-			}
-			RING_FINAL_CHECK_FOR_RESPONSES(f, work);
-		} while (work);
-	}
-	return sum;
 }

@@ -33,7 +33,8 @@ extern "C" {
     fn peer_back_push(ring: *mut PeerRing) -> c_int;
     fn peer_back_final_check(ring: *mut PeerRing) -> c_int;
     fn peer_back_answer(ring: *mut PeerRing) -> c_int;
-    fn peer_bench(front: *mut PeerRing, back: *mut PeerRing, rounds: u64, batch: c_uint) -> u64;
+    fn peer_front_submit(ring: *mut PeerRing, id: u64, batch: c_uint) -> c_int;
+    fn peer_front_reap(ring: *mut PeerRing) -> u64;
     static peer_facts: Fact;
     fn peer_xsd_error(index: c_uint, number: *mut c_int) -> *const c_char;
 }
@@ -136,19 +137,28 @@ fn taken<T>(got: c_int, value: T) -> Result<Option<T>, Overflow> {
     }
 }
 
+/// For benchmarks: many steps in one call.
+impl CFront {
+    /// Fills `batch` requests from `id` on in place and publishes them. `true`: notify.
+    pub fn submit(&mut self, id: u64, batch: u32) -> bool {
+        // SAFETY: an initialised ring.
+        unsafe { peer_front_submit(&mut self.0.ring, id, batch) != 0 }
+    }
+
+    /// Takes all responses; a sum over what was seen.
+    pub fn reap(&mut self) -> u64 {
+        // SAFETY: an initialised ring.
+        unsafe { peer_front_reap(&mut self.0.ring) }
+    }
+}
+
+/// For benchmarks: many steps in one call.
 impl CBack {
-    /// For benchmarks: takes all requests, answers them in order, publishes. `true`: notify.
+    /// Takes all requests, answers them in order, publishes. `true`: notify.
     pub fn answer(&mut self) -> bool {
         // SAFETY: an initialised ring.
         unsafe { peer_back_answer(&mut self.0.ring) != 0 }
     }
-}
-
-/// For benchmarks: `rounds` times `batch` requests from front to back and answered. Returns a sum over
-/// what was seen; 0 for a broken ring.
-pub fn bench(front: &mut CFront, back: &mut CBack, rounds: u64, batch: u32) -> u64 {
-    // SAFETY: both rings are initialised.
-    unsafe { peer_bench(&mut front.0.ring, &mut back.0.ring, rounds, batch) }
 }
 
 /// A size, offset or number as the C compiler sees it, by its expression in C.
