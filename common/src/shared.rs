@@ -109,6 +109,14 @@ impl<M: SharedMemory> Shared<M> {
         self.mem
     }
 
+    /// The word at byte offset `at`; `None` for one that is not a multiple of 4 or not in the memory.
+    #[inline]
+    pub fn get(&self, at: usize) -> Option<&Word> {
+        let fits = at % 4 == 0 && at <= self.len.checked_sub(4)?;
+        // SAFETY: just checked.
+        fits.then(|| unsafe { self.word(at) })
+    }
+
     /// The word at byte offset `at`.
     ///
     /// # Safety
