@@ -238,12 +238,6 @@ impl<T: Operations> Request<T> {
         unsafe { bindings::blk_mq_requeue_request(self.into_raw(), true) };
     }
 
-    /// As [`requeue`](Self::requeue), and it comes back soon without a kick.
-    pub fn requeue_now(self) {
-        // SAFETY: a started request, whose ownership goes back to the block layer.
-        unsafe { bindings::blk_mq_requeue_request(self.into_raw(), true) };
-    }
-
     /// Takes the request apart: its bios go to the end of `bios`, to be submitted anew under the
     /// limits that hold then, and the request is given back.
     ///
