@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Search path of commands: Xen's own tools first.
-pub const PATH: &str = "/usr/lib/xen-4.20/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "/usr/lib/xen-4.20/bin:/usr/sbin:/usr/bin:/usr/lib/busybox";
 
 /// How long after a kill to wait for the end; a process stuck in the kernel does not end.
 const AFTER_KILL: Duration = Duration::from_secs(3);
