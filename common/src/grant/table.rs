@@ -67,6 +67,159 @@ pub trait GrantTable {
     fn entries(&self) -> u32;
 
     /// Lets `domid` use the page with frame number `gfn`.
+    fn grant(&self, gref: GrantRef, domid: u16, gfn: u64, access: Access)
+        -> Result<(), GrantError>;
+
+    /// Ends access: after `Ok` the peer neither uses the page nor can do so, and all that it wrote is
+    /// visible. An entry that grants nothing has ended already.
+    fn end(&self, gref: GrantRef) -> Result<(), EndError>;
+}
+
+/// The first word of an entry: flags and domain change together.
+fn header(domid: u16, access: Access) -> u32 {
+    let readonly = match access {
+        Access::ReadOnly => Gtf::READONLY,
+        Access::ReadWrite => Gtf::empty(),
+    };
+    let flags = (Gtf::PERMIT_ACCESS | readonly).bits();
+    zerocopy::transmute!(GrantEntryHeader { flags, domid })
+}
+
+fn flags(header: u32) -> Gtf {
+    let header: GrantEntryHeader = zerocopy::transmute!(header);
+    Gtf::from_bits_retain(header.flags)
+}
+
+/// `header` with the flags taken to `GTF_invalid`.
+fn invalid(header: u32) -> u32 {
+    let header: GrantEntryHeader = zerocopy::transmute!(header);
+    zerocopy::transmute!(GrantEntryHeader { flags: 0, ..header })
+}
+
+/// Number of whole entries of `entry` bytes.
+fn count(len: usize, entry: usize) -> u32 {
+    u32::try_from(len.checked_div(entry).unwrap_or(0)).unwrap_or(u32::MAX)
+}
+
+/// A table of 8-byte entries.
+pub struct TableV1<M> {
+    entries: Shared<M>,
+}
+
+impl<M: SharedMemory> TableV1<M> {
+    /// Takes the frames that Xen mapped as the table.
+    pub fn new(memory: M) -> Self {
+        Self {
+            entries: Shared::new(memory),
+        }
+    }
+
+    /// Header word and frame word of an entry.
+    fn entry(&self, gref: GrantRef) -> Option<(&Word, &Word)> {
+        let at = usize::try_from(gref)
+            .ok()?
+            .checked_mul(size_of::<GrantEntryV1>())?;
+        Some((self.entries.get(at)?, self.entries.get(at.checked_add(4)?)?))
+    }
+}
+
+impl<M: SharedMemory> GrantTable for TableV1<M> {
+    fn entries(&self) -> u32 {
+        count(self.entries.len(), size_of::<GrantEntryV1>())
+    }
+
+    fn grant(
+        &self,
+        gref: GrantRef,
+        domid: u16,
+        gfn: u64,
+        access: Access,
+    ) -> Result<(), GrantError> {
+        let (head, frame) = self.entry(gref).ok_or(GrantError::NoEntry(gref))?;
+        let gfn = u32::try_from(gfn).map_err(|_| GrantError::Frame(gfn))?;
+        if !flags(head.load(Ordering::Relaxed)).is_empty() {
+            return Err(GrantError::InUse(gref));
+        }
+        frame.store(gfn, Ordering::Relaxed);
+        // Xen reads the frame once it sees the flags.
+        head.store(header(domid, access), Ordering::Release);
+        Ok(())
+    }
+
+    fn end(&self, gref: GrantRef) -> Result<(), EndError> {
+        let (head, _) = self.entry(gref).ok_or(EndError::NoEntry(gref))?;
+        let mut seen = head.load(Ordering::Relaxed);
+        loop {
+            if flags(seen).intersects(Gtf::IN_USE) {
+                return Err(EndError::InUse(gref));
+            }
+            // Xen changes nothing but its marks, each at most once per map and unmap, so this ends
+            // unless the peer maps and unmaps without rest; then `IN_USE` is seen sooner or later.
+            match head.compare_exchange(seen, invalid(seen), Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(now) => seen = now,
+            }
+        }
+    }
+}
+
+/// A table of 16-byte entries with its status frames.
+pub struct TableV2<M, S> {
+    entries: Shared<M>,
+    status: Shared<S>,
+}
+
+impl<M: SharedMemory, S: SharedMemory> TableV2<M, S> {
+    /// Takes the frames that Xen mapped as the table, and its status frames. The shorter of the two
+    /// limits the number of entries.
+    pub fn new(entries: M, status: S) -> Self {
+        Self {
+            entries: Shared::new(entries),
+            status: Shared::new(status),
+        }
+    }
+
+    /// An entry's words and its status.
+    fn entry(&self, gref: GrantRef) -> Option<EntryV2<'_>> {
+        let index = usize::try_from(gref).ok()?;
+        let at = index.checked_mul(size_of::<GrantEntryV2FullPage>())?;
+        Some(EntryV2 {
+            head: self.entries.get(at)?,
+            frame: [
+                self.entries.get(at.checked_add(8)?)?,
+                self.entries.get(at.checked_add(12)?)?,
+            ],
+            // Two status words share a word of memory.
+            status: self.status.get((index / 2).checked_mul(4)?)?,
+            odd: gref % 2 == 1,
+        })
+    }
+}
+
+struct EntryV2<'a> {
+    head: &'a Word,
+    /// In the order of the machine.
+    frame: [&'a Word; 2],
+    status: &'a Word,
+    odd: bool,
+}
+
+impl EntryV2<'_> {
+    /// Whether Xen marked it, read with acquire ordering.
+    fn in_use(&self) -> bool {
+        let [even, odd]: [GrantStatus; 2] =
+            zerocopy::transmute!(self.status.load(Ordering::Acquire));
+        Gtf::from_bits_retain(if self.odd { odd } else { even }).intersects(Gtf::IN_USE)
+    }
+}
+
+impl<M: SharedMemory, S: SharedMemory> GrantTable for TableV2<M, S> {
+    fn entries(&self) -> u32 {
+        let entries = count(self.entries.len(), size_of::<GrantEntryV2FullPage>());
+        let status = count(self.status.len(), 2 * size_of::<GrantStatus>()).saturating_mul(2);
+        entries.min(status)
+    }
+
     fn grant(
         &self,
         gref: GrantRef,
