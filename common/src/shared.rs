@@ -63,6 +63,19 @@ pub fn mb() {
     imp::fence(Ordering::SeqCst);
 }
 
+/// Full barrier right behind an atomic read-modify-write of a [`Word`]. On x86 that was one already.
+#[inline]
+pub fn mb_after_rmw() {
+    #[cfg(loom)]
+    if NO_BARRIER.load(Ordering::Relaxed) {
+        return;
+    }
+    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+    imp::compiler_fence(Ordering::SeqCst);
+    #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
+    imp::fence(Ordering::SeqCst);
+}
+
 /// A span of shared memory with word access at byte offsets.
 pub struct Shared<M> {
     /// INVARIANT: `base` and `len` are what `mem` answered when the value was made.

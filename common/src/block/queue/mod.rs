@@ -149,9 +149,11 @@ impl<H: Host> Queue<H> {
                 gref: NO_REF,
             })
         })?;
+        // With persistent grants, a back end maps whatever it is given for reading and writing.
+        let access = if setup.persistent { Access::ReadWrite } else { Access::ReadOnly };
         for indirect in queue.indirect.iter_mut() {
             let gref = host.claim().ok_or(NoMemory)?;
-            host.grant(gref, indirect.page.gfn(), Access::ReadOnly);
+            host.grant(gref, indirect.page.gfn(), access);
             indirect.gref = gref;
         }
         Ok(queue)
