@@ -55,6 +55,8 @@ pub struct Job {
     pub depth: u32,
     /// Processes.
     pub processes: u32,
+    /// Requests are submitted one system call each, rather than all that fit at once.
+    pub singly: bool,
 }
 
 impl Job {
@@ -64,6 +66,15 @@ impl Job {
             block: kib * 1024,
             depth,
             processes,
+            singly: false,
+        }
+    }
+
+    /// The same with every request submitted by itself.
+    const fn singly(self) -> Self {
+        Self {
+            singly: true,
+            ..self
         }
     }
 }
@@ -71,11 +82,12 @@ impl Job {
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!(
-            "{} {} qd{} x{}",
+            "{} {} qd{} x{}{}",
             self.pattern.name(),
             size(self.block),
             self.depth,
-            self.processes
+            self.processes,
+            if self.singly { " singly" } else { "" }
         );
         f.pad(&text)
     }
@@ -120,6 +132,8 @@ impl Extent {
                 Job::new(RandWrite, 4, 64, 1),
                 Job::new(RandRead, 4, 32, 2),
                 Job::new(RandWrite, 4, 32, 2),
+                Job::new(RandRead, 4, 32, 1).singly(),
+                Job::new(RandWrite, 4, 32, 1).singly(),
                 Job::new(Read, 4, 16, 1),
                 Job::new(Write, 4, 16, 1),
                 Job::new(RandRead, 16, 16, 1),
@@ -206,6 +220,10 @@ mod tests {
         assert_eq!(
             Job::new(Pattern::Write, 1024, 1, 1).to_string(),
             "write 1M qd1 x1"
+        );
+        assert_eq!(
+            Job::new(Pattern::Read, 64, 4, 1).singly().to_string(),
+            "read 64k qd4 x1 singly"
         );
     }
 }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Benchmarks: the stock drivers and ours side by side, and what to make of the numbers.
 //!
-//! [`jobs`] says what is measured and [`plan`] in which order; [`sample`], [`stats`] and [`summary`]
-//! are the numbers; [`text`], [`html`] and [`plot`] show them.
+//! [`jobs`] says what is measured and [`plan`] in which order; [`bed`] is the machine with a guest in
+//! which [`timed`] and [`counted`] measure; [`sample`], [`stats`] and [`summary`] are the numbers;
+//! [`text`], [`html`] and [`plot`] show them.
 
+pub mod bed;
+pub mod counted;
+mod disk;
 pub mod html;
 pub mod jobs;
 pub mod plan;
@@ -14,3 +18,6 @@ pub mod sample;
 pub mod stats;
 pub mod summary;
 pub mod text;
+pub mod timed;
+
+pub use disk::{disk, Done, Options};

@@ -181,7 +181,7 @@ mod tests {
         assert!(text.contains("round 1: FAILED: fio said"));
         assert!(text.contains("1 measurements were not taken"));
         assert!(text.contains("the second boot was repeated"));
-        assert!(text.contains("NOT MET  geometric mean of 22 jobs"));
+        assert!(text.contains("NOT MET  geometric mean of 24 jobs"));
         assert!(text.contains("met      worst job, guest instructions"));
         // Nobody measured notifications: the column is left out.
         assert!(!text.contains("notif/IO"));

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `bench disk`: the whole of it.
+
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime};
+
+use anyhow::Result;
+
+use crate::context::Context;
+
+use super::jobs::Extent;
+use super::report::{About, Report};
+use super::summary::Verdict;
+use super::{counted, timed};
+
+/// What to measure, and how thoroughly.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many jobs.
+    pub extent: Extent,
+    /// Rounds over all jobs.
+    pub rounds: u32,
+    /// Milliseconds that a timed job runs.
+    pub millis: u32,
+    /// Take the timed runs.
+    pub timed: bool,
+    /// Count instructions.
+    pub instructions: bool,
+    /// Say in which functions the counted instructions are.
+    pub profile: bool,
+    /// Compare the stock driver with itself: shows how much of a difference is none.
+    pub same: bool,
+}
+
+impl Options {
+    /// The usual rounds and times of an extent.
+    pub fn new(extent: Extent) -> Self {
+        let (rounds, millis) = match extent {
+            Extent::Quick => (3, 700),
+            Extent::Standard => (5, 1500),
+            Extent::Full => (5, 1500),
+        };
+        Self {
+            extent,
+            rounds,
+            millis,
+            timed: true,
+            instructions: true,
+            profile: false,
+            same: false,
+        }
+    }
+}
+
+/// What came out.
+#[derive(Debug)]
+pub struct Done {
+    /// The report as text.
+    pub text: String,
+    /// The page with the plots.
+    pub page: PathBuf,
+    /// The verdicts.
+    pub verdicts: Vec<Verdict>,
+    /// Whether every measurement was taken.
+    pub complete: bool,
+}
+
+/// Measures, and writes the report as JSON, text and HTML.
+///
+/// # Errors
+///
+/// When the machine cannot be booted or the report not be written. What was measured up to an error
+/// is written all the same.
+pub fn disk(ctx: &Context, options: &Options) -> Result<Done> {
+    let begun = Instant::now();
+    let mut report = Report {
+        about: about(ctx, options),
+        ..Report::default()
+    };
+    let measured = measure(ctx, options, &mut report);
+    if let Err(error) = &measured {
+        report.problems.push(format!("{error:#}"));
+    }
+    report.about.facts.push((
+        "whole benchmark".into(),
+        format!("{:.0} s", begun.elapsed().as_secs_f64()),
+    ));
+    let (text, page) = report.write(&ctx.report(), "bench-disk")?;
+    measured?;
+    let findings = report.findings();
+    Ok(Done {
+        text,
+        page,
+        complete: findings
+            .timed
+            .iter()
+            .chain(&findings.counted)
+            .all(super::summary::JobResult::complete),
+        verdicts: findings.verdicts,
+    })
+}
+
+fn measure(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> {
+    if options.timed {
+        timed::run(ctx, options, report)?;
+    }
+    if options.instructions {
+        counted::run(ctx, options, report)?;
+    }
+    Ok(())
+}
+
+fn about(ctx: &Context, options: &Options) -> About {
+    let mut facts = vec![
+        (
+            "kernel of dom0 and guest".to_owned(),
+            ctx.kernel.release.clone(),
+        ),
+        (
+            "machine".to_owned(),
+            "QEMU (TCG), Xen 4.20, dom0 and one HVM guest with one vCPU each".to_owned(),
+        ),
+        (
+            "disk".to_owned(),
+            "null_blk in dom0 behind xen-blkback; module parameters as they come".to_owned(),
+        ),
+        (
+            "load".to_owned(),
+            format!(
+                "fio, libaio, direct; {} ms a measurement; completed requests are submitted again \
+                 together, as an event loop does, but for jobs marked \"singly\"",
+                options.millis
+            ),
+        ),
+    ];
+    if options.same {
+        facts.push((
+            "note".to_owned(),
+            "the stock driver against itself: every difference is noise".to_owned(),
+        ));
+    }
+    About {
+        started: SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+        facts,
+    }
+}

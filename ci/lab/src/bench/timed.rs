@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The timed runs: both drivers in turn, in one boot.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use portico_agent::proto::FioResult;
+
+use crate::context::Context;
+use crate::machine::MachineOptions;
+use crate::progress::Step;
+use crate::stop;
+
+use super::bed::{Bed, Counters, Length};
+use super::disk::Options;
+use super::jobs::Job;
+use super::plan::{turns, Turn};
+use super::report::Report;
+use super::sample::{Metric, Outcome, Record, Sample};
+
+/// Boots that may be lost to the emulator or to a driver before the benchmark gives up.
+const SPARE_BOOTS: u32 = 2;
+
+/// Takes all measurements and puts them into the report.
+///
+/// # Errors
+///
+/// When nothing can be measured at all; a measurement that fails goes into the report.
+pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> {
+    let jobs = options.extent.jobs();
+    let plan = turns(jobs.len(), options.rounds);
+    report.timed.jobs.clone_from(&jobs);
+    report.timed.rounds = options.rounds;
+    let step = ctx.host.progress.step(format!(
+        "measuring {} jobs, {} times with each driver",
+        jobs.len(),
+        options.rounds
+    ));
+    let machine = MachineOptions::new("bench-disk");
+    let mut bed = Bed::boot(ctx, &machine, options.same)?;
+    describe(&mut bed, &plan, report)?;
+    let mut bare = BTreeMap::new();
+    let mut spare = SPARE_BOOTS;
+    for (at, turn) in plan.iter().enumerate() {
+        let job = jobs[turn.job];
+        step.note(format!(
+            "{} of {}: {job}, {}",
+            at + 1,
+            plan.len(),
+            turn.driver.name()
+        ));
+        let taken = measure(&mut bed, *turn, job, options, &mut bare);
+        stop::check()?;
+        if let Err(error) = &taken {
+            step.say(format!("{job}, {}: {error:#}", turn.driver.name()));
+        }
+        let broken = taken.is_err();
+        report.timed.records.push(Record {
+            job,
+            driver: turn.driver,
+            round: turn.round,
+            outcome: match taken {
+                Ok(sample) => Outcome::Taken(sample),
+                Err(error) => Outcome::Failed(format!("{error:#}")),
+            },
+        });
+        if broken && at + 1 < plan.len() {
+            // The guest may be in any state: what follows must not be measured in it.
+            if spare == 0 {
+                report
+                    .problems
+                    .push("too many boots were lost: the other measurements were not taken".into());
+                break;
+            }
+            spare -= 1;
+            bed = reboot(ctx, &machine, options, bed, &step, report)?;
+        }
+    }
+    let broken = report
+        .timed
+        .records
+        .last()
+        .is_some_and(|r| matches!(r.outcome, Outcome::Failed(_)));
+    if !broken {
+        bed.machine.power_off()?;
+    }
+    step.done(format!("{} samples", report.timed.records.len()));
+    Ok(())
+}
+
+fn reboot(
+    ctx: &Context,
+    machine: &MachineOptions,
+    options: &Options,
+    old: Bed,
+    step: &Step,
+    report: &mut Report,
+) -> Result<Bed> {
+    let why = if old.machine.emulator_fault() {
+        "a fault of the emulator"
+    } else {
+        "a failed measurement"
+    };
+    let line = format!("the machine was booted again after {why}");
+    step.say(&line);
+    report.problems.push(line);
+    drop(old);
+    Bed::boot(ctx, machine, options.same)
+}
+
+/// Notes how each driver presents the disk.
+fn describe(bed: &mut Bed, plan: &[Turn], report: &mut Report) -> Result<()> {
+    for turn in plan.iter().take(2) {
+        bed.switch(turn.driver)?;
+        let facts = bed.describe()?;
+        let name = format!("disk under the {} driver", turn.driver.name());
+        report.about.facts.push((name, facts));
+    }
+    Ok(())
+}
+
+/// One measurement. `bare` remembers what a run of fio costs that makes next to no request.
+fn measure(
+    bed: &mut Bed,
+    turn: Turn,
+    job: Job,
+    options: &Options,
+    bare: &mut BTreeMap<Job, u64>,
+) -> Result<Sample> {
+    bed.switch(turn.driver)?;
+    let around = |bed: &mut Bed, length| -> Result<(FioResult, Counters, Counters)> {
+        let before = bed.counters()?;
+        let result = bed.fio(job, length)?;
+        Ok((result, before, bed.counters()?))
+    };
+    let bare = match bare.get(&job) {
+        Some(cpu) => *cpu,
+        None => {
+            let (_, before, after) = around(bed, Length::Requests(1))?;
+            let cpu = after.cpu_ns - before.cpu_ns;
+            bare.insert(job, cpu);
+            cpu
+        }
+    };
+    let (result, before, after) = around(bed, Length::Millis(options.millis))?;
+    Ok(sample(job, &result, before, after, bare))
+}
+
+/// The values of a run, from fio's report and the counters around it.
+fn sample(
+    job: Job,
+    result: &FioResult,
+    before: Counters,
+    after: Counters,
+    bare_cpu_ns: u64,
+) -> Sample {
+    let side = if job.pattern.writes() {
+        &result.write
+    } else {
+        &result.read
+    };
+    let ios = side.ios as f64;
+    let positive = |value: f64| (value > 0.0).then_some(value);
+    let per_io = |count: Option<u64>| Some(count? as f64 / positive(ios)?);
+    let gained = |of: fn(&Counters) -> Option<u64>| of(&after)?.checked_sub(of(&before)?);
+    let cpu = after
+        .cpu_ns
+        .saturating_sub(before.cpu_ns)
+        .checked_sub(bare_cpu_ns);
+    let mut sample = Sample::default();
+    sample.set(Metric::Iops, positive(side.iops));
+    sample.set(Metric::Bandwidth, positive(side.bandwidth));
+    sample.set(Metric::P50, positive(side.p50_ns as f64));
+    sample.set(Metric::P99, positive(side.p99_ns as f64));
+    sample.set(Metric::GuestCpu, per_io(cpu));
+    sample.set(Metric::Notifications, per_io(gained(|c| c.notifications)));
+    sample.set(Metric::Interrupts, per_io(gained(|c| c.interrupts)));
+    sample
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::jobs::Extent;
+    use portico_agent::proto::FioSide;
+
+    #[test]
+    fn counters_become_values_per_request() {
+        let result = FioResult {
+            read: FioSide {
+                ios: 1000,
+                iops: 500.0,
+                bandwidth: 2_048_000.0,
+                p50_ns: 1,
+                p99_ns: 2,
+                ..FioSide::default()
+            },
+            ..FioResult::default()
+        };
+        let before = Counters {
+            cpu_ns: 5_000_000,
+            notifications: Some(10),
+            interrupts: None,
+        };
+        let after = Counters {
+            cpu_ns: 8_000_000,
+            notifications: Some(260),
+            interrupts: Some(5),
+        };
+        let sample = sample(Extent::Quick.jobs()[0], &result, before, after, 1_000_000);
+        assert_eq!(sample.get(Metric::GuestCpu), Some(2000.0));
+        assert_eq!(sample.get(Metric::Notifications), Some(0.25));
+        assert_eq!(sample.get(Metric::Interrupts), None);
+        assert_eq!(sample.get(Metric::Iops), Some(500.0));
+    }
+
+    #[test]
+    fn a_run_without_requests_has_no_values() {
+        let none = Counters::default();
+        let sample = sample(
+            Extent::Quick.jobs()[0],
+            &FioResult::default(),
+            none,
+            none,
+            1,
+        );
+        assert!(sample.0.is_empty());
+    }
+}
