@@ -55,8 +55,8 @@ impl Bios {
         Some(bio)
     }
 
-    /// Submits the bios, in order. They are split anew where the limits of their disk say so. Process
-    /// context; may sleep.
+    /// Submits the bios, in order. They are split anew where the limits of their disk say so. Sleeps
+    /// until there are free requests for them, so the disk must be running.
     pub fn submit(&mut self) {
         while let Some(bio) = self.pop() {
             // SAFETY: the bio was submitted before and is not completed, so it is complete itself.

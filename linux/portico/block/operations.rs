@@ -53,7 +53,8 @@ pub trait Operations: Sized + 'static {
     /// `last`: the device must be told about the request now, and about those taken before. Otherwise
     /// another call, or [`commit_rqs`](Self::commit_rqs), follows soon.
     ///
-    /// Runs in process or softirq context with interrupts on or off, on several CPUs at once.
+    /// Runs in process context with interrupts on, in an RCU read-side section, so it does not sleep.
+    /// Several CPUs may be in it for one hardware queue.
     ///
     /// # Errors
     ///
