@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`shared`] | memory that a peer can write, and barriers |
 //! | [`ring`] | the shared request and response ring of Xen's split drivers |
+//! | [`event`] | event channels, the receiving side |
 //! | [`grant`] | grant tables, the granting side |
 //! | [`xenstore`] | the store's wire protocol, client side |
 //! | [`xenbus`] | device states and the hand-shake |
@@ -19,6 +20,7 @@
 extern crate std;
 
 pub mod block;
+pub mod event;
 pub mod grant;
 pub mod ring;
 pub mod shared;

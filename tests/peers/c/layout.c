@@ -40,6 +40,13 @@ const struct fact peer_facts[] = {
 	V(GTF_permit_access), V(GTF_type_mask), V(GTF_readonly), V(GTF_reading), V(GTF_writing),
 	V(GNTTAB_NR_RESERVED_ENTRIES),
 
+	V(EVTCHN_2L_NR_CHANNELS), V(EVTCHN_FIFO_NR_CHANNELS), V(EVTCHN_FIFO_LINK_MASK),
+	V(EVTCHN_FIFO_PENDING), V(EVTCHN_FIFO_MASKED), V(EVTCHN_FIFO_LINKED), V(EVTCHN_FIFO_BUSY),
+	V(EVTCHN_FIFO_MAX_QUEUES), V(EVTCHN_FIFO_PRIORITY_DEFAULT),
+	V(sizeof(evtchn_fifo_control_block_t)), V(offsetof(evtchn_fifo_control_block_t, head)),
+	V(offsetof(struct vcpu_info, evtchn_pending_sel)), V(sizeof(struct vcpu_info)),
+	V(offsetof(struct shared_info, evtchn_pending)), V(offsetof(struct shared_info, evtchn_mask)),
+
 	V(sizeof(struct xsd_sockmsg)), V(offsetof(struct xsd_sockmsg, tx_id)),
 	V(offsetof(struct xenstore_domain_interface, rsp_prod)),
 	V(offsetof(struct xenstore_domain_interface, error)),

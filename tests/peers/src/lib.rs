@@ -3,6 +3,7 @@
 //!
 //! - [`memory`]: pages that two sides share, also under loom;
 //! - [`sides`]: a front and a back end as traits, with the core's ring behind them;
+//! - [`xen`]: the hypervisor's side of event channels and grant tables;
 //! - `models`: runs loom models, with the core's barrier and without it;
 //! - `c`: the same with Xen's own macros from `xen/io/ring.h`, compiled in C.
 //!
@@ -15,3 +16,4 @@ pub mod memory;
 #[cfg(loom)]
 pub mod models;
 pub mod sides;
+pub mod xen;

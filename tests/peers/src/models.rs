@@ -13,17 +13,32 @@ fn turn() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Loom with room for models that fill pages before they begin.
+fn run(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = 20_000;
+    builder.preemption_bound = builder.preemption_bound.or(preemptions);
+    builder.check(model);
+}
+
 /// Runs `model` in all interleavings.
 pub fn explore(model: impl Fn() + Sync + Send + 'static) {
     let _turn = turn();
-    loom::model(model);
+    run(None, model);
+}
+
+/// Runs a larger `model` in the interleavings in which threads are preempted three times in all, unless
+/// `LOOM_MAX_PREEMPTIONS` says otherwise.
+pub fn explore_bounded(model: impl Fn() + Sync + Send + 'static) {
+    let _turn = turn();
+    run(Some(3), model);
 }
 
 /// Whether `model` fails in some interleaving when [`mb`](portico_core::shared::mb) does nothing.
 pub fn catches(model: impl Fn() + Sync + Send + 'static) -> bool {
     let _turn = turn();
     NO_BARRIER.store(true, std::sync::atomic::Ordering::SeqCst);
-    let outcome = catch_unwind(AssertUnwindSafe(|| loom::model(model)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(None, model)));
     NO_BARRIER.store(false, std::sync::atomic::Ordering::SeqCst);
     outcome.is_err()
 }

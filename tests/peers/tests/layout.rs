@@ -13,6 +13,7 @@ mod against_xen_headers {
     use std::mem::{offset_of, size_of};
 
     use portico_core::block::wire as blk;
+    use portico_core::event::wire as evtchn;
     use portico_core::grant::wire::{self as grant, Gtf};
     use portico_core::xenstore::wire::{self as xs, XsdSockmsgType};
     use portico_peers::c;
@@ -23,6 +24,7 @@ mod against_xen_headers {
         let mut same = |name: &str, ours: u64| {
             assert_eq!(c.remove(name), Some(ours), "{name}");
         };
+        let bit = |flag: evtchn::EventWord| flag.bits().trailing_zeros() as usize;
         let as_c = |value: i16| i64::from(value) as u64;
         for (name, ours) in [
             ("sizeof(blkif_request_t)", size_of::<blk::Request>()),
@@ -111,6 +113,48 @@ mod against_xen_headers {
             (
                 "GNTTAB_NR_RESERVED_ENTRIES",
                 grant::GNTTAB_NR_RESERVED_ENTRIES as usize,
+            ),
+            (
+                "EVTCHN_2L_NR_CHANNELS",
+                evtchn::EVTCHN_2L_NR_CHANNELS as usize,
+            ),
+            (
+                "EVTCHN_FIFO_NR_CHANNELS",
+                evtchn::EVTCHN_FIFO_NR_CHANNELS as usize,
+            ),
+            (
+                "EVTCHN_FIFO_LINK_MASK",
+                evtchn::EVTCHN_FIFO_LINK_MASK as usize,
+            ),
+            ("EVTCHN_FIFO_PENDING", bit(evtchn::EventWord::PENDING)),
+            ("EVTCHN_FIFO_MASKED", bit(evtchn::EventWord::MASKED)),
+            ("EVTCHN_FIFO_LINKED", bit(evtchn::EventWord::LINKED)),
+            ("EVTCHN_FIFO_BUSY", bit(evtchn::EventWord::BUSY)),
+            ("EVTCHN_FIFO_MAX_QUEUES", evtchn::EVTCHN_FIFO_MAX_QUEUES),
+            (
+                "EVTCHN_FIFO_PRIORITY_DEFAULT",
+                evtchn::EVTCHN_FIFO_PRIORITY_DEFAULT as usize,
+            ),
+            (
+                "sizeof(evtchn_fifo_control_block_t)",
+                size_of::<evtchn::EvtchnFifoControlBlock>(),
+            ),
+            (
+                "offsetof(evtchn_fifo_control_block_t, head)",
+                offset_of!(evtchn::EvtchnFifoControlBlock, head),
+            ),
+            (
+                "offsetof(struct vcpu_info, evtchn_pending_sel)",
+                offset_of!(evtchn::VcpuInfo, evtchn_pending_sel),
+            ),
+            ("sizeof(struct vcpu_info)", size_of::<evtchn::VcpuInfo>()),
+            (
+                "offsetof(struct shared_info, evtchn_pending)",
+                offset_of!(evtchn::SharedInfo, evtchn_pending),
+            ),
+            (
+                "offsetof(struct shared_info, evtchn_mask)",
+                offset_of!(evtchn::SharedInfo, evtchn_mask),
             ),
             ("sizeof(struct xsd_sockmsg)", size_of::<xs::XsdSockmsg>()),
             (
