@@ -22,4 +22,5 @@ pub mod client;
 pub mod path;
 pub mod reply;
 pub mod request;
+pub mod ring;
 pub mod wire;
