@@ -3,7 +3,7 @@
 //! to nothing, and the change from one driver to the other while the guest runs.
 //!
 //! Both modules register the driver of the same bus devices under the same name, so one is removed
-//! before the other is loaded; the disk goes and comes back.
+//! before the other is loaded; the disk is unplugged meanwhile.
 
 use std::time::Duration;
 
@@ -66,13 +66,12 @@ impl Bed {
     pub fn boot(ctx: &Context, options: &MachineOptions, same: bool) -> Result<Self> {
         let images = image::images(ctx)?;
         let mut machine = Machine::boot(ctx, &images, options)?;
-        let (module, params, device) = BACKING;
+        let (module, params, _) = BACKING;
         machine.dom0().load(module, params, Driver::Stock)?;
         let mut spec = GuestSpec::new("bench", GuestType::Hvm, Driver::Stock);
         // Room for two processes with 64 requests of 1 MiB each.
         spec.memory_mib = 640;
         spec.modules.clear();
-        spec.disks.push(Disk::device(device, "xvda"));
         let guest = machine.create(&spec)?;
         Ok(Self {
             machine,
@@ -91,7 +90,10 @@ impl Bed {
         if self.loaded == Some(driver) {
             return Ok(());
         }
+        let disk = Disk::device(BACKING.2, "xvda");
         if self.loaded.take().is_some() {
+            // The bus holds a module that is bound to a device, so the disk is unplugged first.
+            self.machine.detach(&self.guest, "xvda", false)?;
             self.unload()?;
         }
         let wanted = if self.same { Driver::Stock } else { driver };
@@ -105,6 +107,8 @@ impl Bed {
             "the {} {MODULE} was asked for, but another one is loaded",
             wanted.name()
         );
+        self.machine.attach(&self.guest, &disk)?;
+        let mut guest = self.machine.at(&self.guest);
         let wait = format!(
             "i=0; while [ $i -lt 300 ]; do \
              [ \"$(cat /sys/class/block/xvda/size 2>/dev/null || echo 0)\" != 0 ] && \
@@ -123,18 +127,18 @@ impl Bed {
         Ok(())
     }
 
-    /// Removes the driver, from the disk first: the bus holds a module that is bound to a device.
+    /// Removes the driver. The disk goes a moment after the tools have said so, and holds it till then.
     fn unload(&mut self) -> Result<()> {
-        let unbind = "cd /sys/bus/xen/drivers/vbd; \
-                      for d in vbd-*; do echo $d > unbind || exit 1; done";
         let mut guest = self.machine.at(&self.guest);
-        let exit = guest.shell(unbind, STEP)?;
-        ensure!(
-            exit.code == 0,
-            "the driver does not let go of the disk: {}",
-            exit.stderr.trim()
-        );
-        guest.unload(MODULE)
+        let mut tries = 0;
+        while let Err(error) = guest.unload(MODULE) {
+            tries += 1;
+            if tries > 20 {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
     }
 
     /// Reads the counters.

@@ -18,7 +18,8 @@ use super::jobs::{Extent, Job};
 use super::plan::{turns, Turn};
 use super::profile::{profile, Hits, Profile, Profiler, Rounds};
 use super::report::Report;
-use super::sample::{Metric, Outcome, Record, Sample};
+use super::sample::{Metric, Sample};
+use super::summary::Part;
 
 /// Requests of the short and of the long run.
 const REQUESTS: (u32, u32) = (256, 2304);
@@ -35,8 +36,7 @@ pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> 
         _ => 2,
     };
     let plan = turns(jobs.len(), rounds);
-    report.counted.jobs.clone_from(&jobs);
-    report.counted.rounds = rounds;
+    report.counted = Part::new(jobs.clone(), rounds);
     let step = ctx.host.progress.step("counting instructions");
     step.note("booting");
     let mut machine = MachineOptions::new("bench-disk-instructions");
@@ -54,20 +54,11 @@ pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> 
         let profiler = profiler.as_ref().filter(|_| turn.round == 0);
         let taken = count(&mut bed, *turn, job, profiler);
         stop::check()?;
-        let broken = taken.is_err();
-        report.counted.records.push(Record {
-            job,
-            driver: turn.driver,
-            round: turn.round,
-            outcome: match taken {
-                Ok((sample, profile)) => {
-                    report.profiles.extend(profile);
-                    Outcome::Taken(sample)
-                }
-                Err(error) => Outcome::Failed(format!("{error:#}")),
-            },
+        let taken = taken.map(|(sample, profile)| {
+            report.profiles.extend(profile);
+            sample
         });
-        if broken {
+        if !report.counted.put(turn, taken) {
             report
                 .problems
                 .push("counting instructions ended with the first failure".into());

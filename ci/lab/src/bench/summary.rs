@@ -5,7 +5,8 @@ use portico_agent::proto::Driver;
 use serde::{Deserialize, Serialize};
 
 use super::jobs::Job;
-use super::sample::{Metric, Outcome, Record};
+use super::plan::Turn;
+use super::sample::{Metric, Outcome, Record, Sample};
 use super::stats::{geometric_mean, ratio, Spread};
 
 /// One part of a benchmark: its jobs, and every measurement, good or failed.
@@ -74,6 +75,30 @@ impl JobResult {
 }
 
 impl Part {
+    /// A part without measurements yet.
+    pub fn new(jobs: Vec<Job>, rounds: u32) -> Self {
+        Self {
+            jobs,
+            rounds,
+            records: Vec::new(),
+        }
+    }
+
+    /// Puts what came of a turn down. Returns whether it is good.
+    pub fn put(&mut self, turn: &Turn, taken: anyhow::Result<Sample>) -> bool {
+        let good = taken.is_ok();
+        self.records.push(Record {
+            job: self.jobs[turn.job],
+            driver: turn.driver,
+            round: turn.round,
+            outcome: match taken {
+                Ok(sample) => Outcome::Taken(sample),
+                Err(error) => Outcome::Failed(format!("{error:#}")),
+            },
+        });
+        good
+    }
+
     /// What the records say about each job.
     pub fn results(&self) -> Vec<JobResult> {
         self.jobs.iter().map(|job| self.result(*job)).collect()
@@ -254,7 +279,6 @@ fn reached(value: f64, aim: f64, at_most: bool) -> bool {
 pub(super) mod tests {
     use super::*;
     use crate::bench::jobs::Extent;
-    use crate::bench::sample::Sample;
 
     /// Records of `rounds` rounds with constant values; ours is `factor` times stock.
     pub(crate) fn part(jobs: &[Job], metric: Metric, factor: f64, rounds: u32) -> Part {

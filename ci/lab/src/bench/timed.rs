@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{ensure, Result};
 use portico_agent::proto::FioResult;
 
 use crate::context::Context;
-use crate::machine::MachineOptions;
-use crate::progress::Step;
+use crate::machine::{Failure, MachineOptions, Verdict};
 use crate::stop;
 
 use super::bed::{Bed, Counters, Length};
@@ -16,10 +15,11 @@ use super::disk::Options;
 use super::jobs::Job;
 use super::plan::{turns, Turn};
 use super::report::Report;
-use super::sample::{Metric, Outcome, Record, Sample};
+use super::sample::{Metric, Sample};
+use super::summary::Part;
 
-/// Boots that may be lost to the emulator or to a driver before the benchmark gives up.
-const SPARE_BOOTS: u32 = 2;
+/// Machines that a benchmark may use up: some are lost to the emulator, or to a driver.
+const BOOTS: u32 = 4;
 
 /// Takes all measurements and puts them into the report.
 ///
@@ -29,83 +29,80 @@ const SPARE_BOOTS: u32 = 2;
 pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> {
     let jobs = options.extent.jobs();
     let plan = turns(jobs.len(), options.rounds);
-    report.timed.jobs.clone_from(&jobs);
-    report.timed.rounds = options.rounds;
+    report.timed = Part::new(jobs.clone(), options.rounds);
     let step = ctx.host.progress.step(format!(
         "measuring {} jobs, {} times with each driver",
         jobs.len(),
         options.rounds
     ));
-    let machine = MachineOptions::new("bench-disk");
-    let mut bed = Bed::boot(ctx, &machine, options.same)?;
+    let mut boots = Boots {
+        ctx,
+        options,
+        count: 0,
+    };
+    let mut bed = boots.boot()?;
     describe(&mut bed, &plan, report)?;
     let mut bare = BTreeMap::new();
-    let mut spare = SPARE_BOOTS;
     for (at, turn) in plan.iter().enumerate() {
         let job = jobs[turn.job];
-        step.note(format!(
-            "{} of {}: {job}, {}",
-            at + 1,
-            plan.len(),
-            turn.driver.name()
-        ));
-        let taken = measure(&mut bed, *turn, job, options, &mut bare);
+        let name = format!("{job}, {}, round {}", turn.driver.name(), turn.round + 1);
+        step.note(format!("{} of {}: {name}", at + 1, plan.len()));
+        let mut taken = measure(&mut bed, *turn, job, options, &mut bare);
+        if let (Err(error), true) = (&taken, bed.machine.emulator_fault()) {
+            // Not the driver's fault: once more, which the report shows.
+            let line = format!("{name}: repeated after a fault of the emulator: {error:#}");
+            step.say(&line);
+            report.problems.push(line);
+            drop(bed);
+            bed = boots.boot()?;
+            taken = measure(&mut bed, *turn, job, options, &mut bare);
+        }
         stop::check()?;
         if let Err(error) = &taken {
-            step.say(format!("{job}, {}: {error:#}", turn.driver.name()));
+            step.say(format!("{name}: {error:#}"));
         }
-        let broken = taken.is_err();
-        report.timed.records.push(Record {
-            job,
-            driver: turn.driver,
-            round: turn.round,
-            outcome: match taken {
-                Ok(sample) => Outcome::Taken(sample),
-                Err(error) => Outcome::Failed(format!("{error:#}")),
-            },
-        });
-        if broken && at + 1 < plan.len() {
+        if !report.timed.put(turn, taken) {
             // The guest may be in any state: what follows must not be measured in it.
-            if spare == 0 {
-                report
-                    .problems
-                    .push("too many boots were lost: the other measurements were not taken".into());
-                break;
+            drop(bed);
+            if at + 1 == plan.len() {
+                return Ok(());
             }
-            spare -= 1;
-            bed = reboot(ctx, &machine, options, bed, &step, report)?;
+            bed = boots.boot()?;
         }
     }
-    let broken = report
-        .timed
-        .records
-        .last()
-        .is_some_and(|r| matches!(r.outcome, Outcome::Failed(_)));
-    if !broken {
-        bed.machine.power_off()?;
-    }
+    bed.machine.power_off()?;
     step.done(format!("{} samples", report.timed.records.len()));
     Ok(())
 }
 
-fn reboot(
-    ctx: &Context,
-    machine: &MachineOptions,
-    options: &Options,
-    old: Bed,
-    step: &Step,
-    report: &mut Report,
-) -> Result<Bed> {
-    let why = if old.machine.emulator_fault() {
-        "a fault of the emulator"
-    } else {
-        "a failed measurement"
-    };
-    let line = format!("the machine was booted again after {why}");
-    step.say(&line);
-    report.problems.push(line);
-    drop(old);
-    Bed::boot(ctx, machine, options.same)
+/// Boots machines, as long as it makes sense.
+struct Boots<'a> {
+    ctx: &'a Context,
+    options: &'a Options,
+    count: u32,
+}
+
+impl Boots<'_> {
+    fn boot(&mut self) -> Result<Bed> {
+        loop {
+            self.count += 1;
+            ensure!(
+                self.count <= BOOTS,
+                "{BOOTS} machines were lost: the other measurements were not taken"
+            );
+            let machine = MachineOptions::new(format!("bench-disk-{}", self.count));
+            let failure = match Bed::boot(self.ctx, &machine, self.options.same) {
+                Ok(bed) => return Ok(bed),
+                Err(error) => error,
+            };
+            let emulator = failure
+                .downcast_ref::<Failure>()
+                .is_some_and(|f| f.verdict == Verdict::Emulator);
+            if !emulator {
+                return Err(failure);
+            }
+        }
+    }
 }
 
 /// Notes how each driver presents the disk.
