@@ -86,13 +86,22 @@ impl SharedPages {
         }
     }
 
+    /// Loads the word at byte `at`, a multiple of 4, at once and as a whole.
+    pub fn load(&self, at: usize) -> u32 {
+        self.word(at).load(Ordering::Relaxed)
+    }
+
     /// Stores a word at byte `at`, a multiple of 4, at once and as a whole.
     pub fn store(&self, at: usize, value: u32) {
         assert!(self.writable, "pages that were mapped read-only");
+        self.word(at).store(value, Ordering::Relaxed);
+    }
+
+    fn word(&self, at: usize) -> &Word {
         assert!(at % 4 == 0, "a word at byte {at}");
         let word = self.range(at, 4).cast::<Word>();
-        // SAFETY: `range` checked that the word lies in the mapping, which is writable and begins at a
-        // page, so that a multiple of 4 is aligned. The access is atomic.
-        unsafe { &*word }.store(value, Ordering::Relaxed);
+        // SAFETY: `range` checked that the word lies in the mapping, which begins at a page, so that a
+        // multiple of 4 is aligned, and which lives as long as `self`. All access is atomic.
+        unsafe { &*word }
     }
 }

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The back end on dom0's real interfaces.
+
+pub mod commands;
+pub mod device;
+pub mod guest;
+pub mod nodes;
+pub mod rings;
