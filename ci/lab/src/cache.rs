@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{bail, Context as _, Result};
 use rustix::fs::{flock, FlockOperation};
+use rustix::io::{fcntl_setfd, FdFlags};
 use sha2::{Digest as _, Sha256};
 
 use crate::progress::Progress;
@@ -78,12 +79,16 @@ impl Lock {
         let mut told = false;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => {
+                    // Tools inherit the lock: those of a run that was killed still write.
+                    fcntl_setfd(&file, FdFlags::empty())?;
+                    return Ok(Self { _file: file });
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) => {}
                 Err(error) => bail!("locking {}: {error}", path.display()),
             }
             if !told {
-                progress.say(format!("another run works on {what}: waiting for it"));
+                progress.say(format!("waiting for another run, which is at {what}"));
                 told = true;
             }
             stop::check()?;
