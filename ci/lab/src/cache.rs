@@ -19,8 +19,8 @@ use crate::progress::Progress;
 use crate::run::Run;
 use crate::stop;
 
-/// Free space below which nothing large is begun: bytes.
-const LEAST_FREE: u64 = 5 << 30;
+/// Free space without which no entry is begun: bytes.
+const LEAST_FREE: u64 = 256 << 20;
 
 /// The store of entries.
 #[derive(Clone, Debug)]
@@ -168,7 +168,7 @@ impl Cache {
             return Ok(path);
         }
         let temporary = Temporary::new(path.with_extension("tmp"))?;
-        self.room()?;
+        self.room(LEAST_FREE)?;
         fs::write(temporary.0.join("inputs"), &inputs.text)?;
         make(&temporary.0).with_context(|| format!("making {kind} for the cache"))?;
         stop::check()?;
@@ -202,15 +202,20 @@ impl Cache {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    fn room(&self) -> Result<()> {
+    /// Makes sure that `needed` bytes are free.
+    ///
+    /// # Errors
+    ///
+    /// Says how much is free, how much is needed, and what to do.
+    pub fn room(&self, needed: u64) -> Result<()> {
         let free = self.free()?;
-        if free < LEAST_FREE {
+        if free < needed {
             bail!(
                 "only {} MiB free in {}, {} MiB are needed: free some space, or set \
                  XDG_CACHE_HOME to a folder on a larger disk",
                 free >> 20,
                 self.root.display(),
-                LEAST_FREE >> 20
+                needed >> 20
             );
         }
         Ok(())
@@ -306,6 +311,14 @@ mod tests {
         fs::write(stale.join("stale"), "x").unwrap();
         let path = cache.entry("k", &inputs, &Progress::new(), |_| Ok(()));
         assert!(!path.unwrap().join("stale").exists() && !stale.exists());
+    }
+
+    #[test]
+    fn too_little_space_is_told_before_work_begins() {
+        let (_dir, cache) = cache();
+        cache.room(0).unwrap();
+        let error = cache.room(u64::MAX).unwrap_err().to_string();
+        assert!(error.contains("MiB are needed: free some space, or set XDG_CACHE_HOME"));
     }
 
     #[test]

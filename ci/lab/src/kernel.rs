@@ -21,6 +21,9 @@ use crate::sysroot;
 /// Supported kernels, newest first: releases of the distribution's generic flavour.
 pub const SUPPORTED: &[&str] = &["7.3.4+deb13-amd64", "7.2.12+deb13-amd64"];
 
+/// Bytes that the kernel's source and the build take while metadata is made.
+const ROOM: u64 = 3 << 30;
+
 /// Raised when the way metadata is made changes.
 const FORMAT: u32 = 1;
 
@@ -202,6 +205,7 @@ impl Metadata {
 }
 
 fn make(host: &Host, root: &Root, release: &str, mirror: &Mirror, folder: &Path) -> Result<()> {
+    host.cache.room(ROOM)?;
     let step = host
         .progress
         .step(format!("rebuilding the Rust metadata of kernel {release}"));

@@ -82,6 +82,14 @@ impl Kind {
         }
     }
 
+    /// Bytes that making it takes.
+    fn room(self) -> u64 {
+        match self {
+            Kind::Build => 3 << 30,
+            Kind::Lab => 2 << 30,
+        }
+    }
+
     fn packages(self, kernel: &str) -> Vec<String> {
         let (common, own): (_, &[&str]) = match self {
             Kind::Build => (BUILD_PACKAGES, &["linux-headers"]),
@@ -146,6 +154,7 @@ pub fn get(
 }
 
 fn make(host: &Host, kind: Kind, kernel: &str, mirror: &Mirror, folder: &Path) -> Result<()> {
+    host.cache.room(kind.room())?;
     let name = kind.name();
     let step = host.progress.step(format!(
         "making the sysroot {name} ({SUITE}, kernel {kernel})"

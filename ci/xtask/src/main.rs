@@ -10,6 +10,7 @@ use portico_lab::machine::GuestType;
 use portico_lab::stop::{self, Stopped};
 use portico_lab::{kernel, scenario, setup};
 
+mod bench;
 mod build;
 mod doctor;
 mod test;
@@ -53,7 +54,7 @@ enum Command {
     /// Measure our drivers beside the stock ones in one boot.
     Bench {
         #[command(subcommand)]
-        what: Bench,
+        what: bench::What,
     },
     /// Open a guest with our drivers on this terminal, for people who work on them.
     Lab {
@@ -63,16 +64,6 @@ enum Command {
     },
     /// Say what this machine lacks and how to get it, and what is in the cache.
     Doctor,
-}
-
-#[derive(Debug, Subcommand)]
-enum Bench {
-    /// The block device: sequential and random, read and write, block sizes and depths.
-    Disk {
-        /// How often each job is run with each driver, in turn.
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-        rounds: u32,
-    },
 }
 
 fn main() -> ExitCode {
@@ -98,9 +89,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Demo { kind } => scenario::demo(&setup::prepare(&host, kernel)?, kind),
         Command::Test(arguments) => test::run(&host, kernel, &arguments),
         Command::Build { what } => build::run(&host, kernel, what),
-        Command::Bench {
-            what: Bench::Disk { rounds },
-        } => scenario::bench_disk(&setup::prepare(&host, kernel)?, rounds),
+        Command::Bench { what } => bench::run(&host, kernel, &what),
         Command::Lab { kind } => scenario::lab(&setup::prepare(&host, kernel)?, kind),
         Command::Doctor => doctor::run(&host),
     }

@@ -11,9 +11,11 @@ use portico_lab::stop;
 
 mod host;
 mod linux;
+mod report;
 mod state;
 mod world;
 
+use report::Report;
 use state::State;
 use world::World;
 
@@ -110,12 +112,15 @@ pub(crate) fn run(host: &Host, kernel: Option<&str>, arguments: &Arguments) -> R
         State::none()
     };
     let mut world = World::new(host, kernel);
-    let mut passed = 0;
-    let mut failures = Vec::new();
+    let mut report = Report::default();
     for part in parts {
         if let Some(before) = state.passed(&part.name) {
             println!("ok      {} (passed before the run was stopped)", part.name);
-            passed += before;
+            report.add(
+                part.name,
+                0.0,
+                Tally::of(before, "before the run was stopped"),
+            );
             continue;
         }
         let begun = Instant::now();
@@ -126,24 +131,17 @@ pub(crate) fn run(host: &Host, kernel: Option<&str>, arguments: &Arguments) -> R
             ..Tally::default()
         });
         let seconds = begun.elapsed().as_secs_f64();
-        passed += tally.passed;
         if tally.failures.is_empty() {
             println!("ok      {} ({seconds:.1} s) {}", part.name, tally.note);
             state.keep(&part.name, tally.passed)?;
         } else {
             println!("FAILED  {} ({seconds:.1} s)", part.name);
-            let name = &part.name;
-            failures.extend(tally.failures.iter().map(|text| format!("{name}: {text}")));
         }
+        report.add(part.name, seconds, tally);
+        report.write(host)?;
     }
-    for failure in &failures {
-        println!("\n{failure}");
-    }
-    if !failures.is_empty() {
-        println!();
-    }
-    println!("{passed} passed, {} failed", failures.len());
-    if failures.is_empty() {
+    report.show();
+    if report.failed == 0 {
         return state.forget();
     }
     // The verdict stands above, as the last line; the exit code says it again.
