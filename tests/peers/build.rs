@@ -37,6 +37,7 @@ fn main() {
     cc::Build::new()
         .file("c/ring.c")
         .file("c/layout.c")
+        .file("c/driver.c")
         .flag("-isystem")
         .flag(folder)
         .define("__XEN_TOOLS__", None)
