@@ -32,7 +32,12 @@ pub fn render(report: &Report, findings: &Findings) -> String {
         out.push_str("\nTimed runs (each cell: stock -> ours, medians)\n\n");
         out.push_str(&absolute(&findings.timed, &TIMED));
         out.push_str("\nRatios, ours to stock (median of pairs, least to greatest)\n\n");
-        out.push_str(&ratios(&findings.timed, &TIMED));
+        // With one block size, the ratio of bytes is that of requests.
+        let columns: Vec<_> = TIMED
+            .into_iter()
+            .filter(|(_, metric)| *metric != Metric::Bandwidth)
+            .collect();
+        out.push_str(&ratios(&findings.timed, &columns));
     }
     if !findings.counted.is_empty() {
         out.push_str("\nInstructions that the guest executed per request\n\n");
