@@ -8,7 +8,7 @@ use anyhow::{ensure, Context as _, Result};
 
 use crate::cache::Lock;
 use crate::context::Host;
-use crate::kernel::{jobs, Metadata};
+use crate::metadata::{jobs, Metadata};
 use crate::root::Root;
 use crate::stage;
 

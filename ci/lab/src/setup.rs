@@ -4,7 +4,8 @@
 use anyhow::Result;
 
 use crate::context::{Context, Host};
-use crate::kernel::{self, Metadata};
+use crate::kernel;
+use crate::metadata::Metadata;
 use crate::mirror::Mirror;
 use crate::modules::{self, Mode, Modules};
 use crate::root::Root;

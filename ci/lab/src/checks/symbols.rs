@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{bail, ensure, Context as _, Result};
 use object::{Object as _, ObjectSection as _};
 
-use crate::kernel;
+use crate::metadata;
 use crate::modules::Modules;
 use crate::setup::Toolchain;
 
@@ -20,8 +20,8 @@ use crate::setup::Toolchain;
 /// Names symbols that differ. Returns how many there are.
 pub fn same_as_shipped(toolchain: &Toolchain) -> Result<usize> {
     let symvers = format!("usr/src/linux-headers-{}/Module.symvers", toolchain.release);
-    let shipped = kernel::shipped(&toolchain.build_root.host_path(&symvers))?;
-    kernel::compare(&toolchain.metadata.exported()?, &shipped)?;
+    let shipped = metadata::shipped(&toolchain.build_root.host_path(&symvers))?;
+    metadata::compare(&toolchain.metadata.exported()?, &shipped)?;
     Ok(shipped.len())
 }
 
