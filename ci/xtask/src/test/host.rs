@@ -38,7 +38,7 @@ fn fmt(world: &mut World) -> Result<Tally> {
         host,
         "find all crates formatted (`cargo fmt --all` formats them)",
     )
-    .args(["fmt", "--all", "--check"])
+    .args(["fmt", "--all", "--check", "--", "--color", "never"])
     .log(host.log("fmt"))
     .run(None)?;
     let modules = source::rust_files(&host.checkout.join("linux"))?;
@@ -46,7 +46,7 @@ fn fmt(world: &mut World) -> Result<Tally> {
         "rustfmt",
         "find all modules formatted (`rustfmt --edition 2021` formats them)",
     )
-    .args(["--check", "--edition", "2021"])
+    .args(["--check", "--edition", "2021", "--color", "never"])
     .args(&modules)
     .dir(&host.checkout)
     .log(host.log("fmt-linux"))
