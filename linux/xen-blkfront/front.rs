@@ -30,13 +30,13 @@ use portico_core::{
     block::{
         negotiate::{self, Ability, Disk, Offer, Params, RingKeys, Shape},
         vdev::{Scheme, Vdev},
-        Queue, Ring as CoreRing, Setup,
+        Features, Queue, Ring as CoreRing, Setup,
     },
     xenbus::{parse_number, Step},
 };
 
 use crate::{
-    disk::{set_limits, DiskData},
+    disk::{set_features, set_limits, DiskData},
     params,
     ring::{Blk, Link, Listener, Live, Ring},
     stats::StatsFile,
@@ -121,6 +121,10 @@ impl Front {
                 return Err(ENODEV);
             }
         }
+        if dev.state() == State::Closed {
+            // The driver was unbound and comes back: so does the back end, which still has the disk.
+            dev.switch_state(State::Initialising);
+        }
         let (interrupt, poll) = params::queues();
         let mut rings = KVec::new();
         for _ in 0..interrupt.min(nr_cpu_ids()).saturating_add(poll) {
@@ -199,7 +203,7 @@ impl Front {
     fn connect(
         self: &Arc<Self>,
         dev: &Device<Core<'_>>,
-        failed: &Arc<Delayed<Failed>>,
+        attend: &Arc<Delayed<Attend>>,
         add: &Delayed<Add>,
     ) -> Result {
         let _no_io = NoIo::enter();
@@ -230,7 +234,7 @@ impl Front {
             told.into_iter().zip(self.rings.iter()).zip(connection.channels.iter()).zip(0..)
         {
             let queue = Queue::new(Host::new(dev), told.ring, setup).map_err(|_| ENOMEM)?;
-            let live = Live::new(queue, channel.notifier(), index >= interrupt, failed.clone());
+            let live = Live::new(queue, channel.notifier(), index >= interrupt, attend.clone());
             drop(ring.replace(Link::Live(live)));
         }
         for (ring, index) in self.rings.iter().zip(0u32..).skip(shape.queues as usize) {
@@ -287,6 +291,8 @@ impl Front {
             hw_queues: shape.queues,
             poll_queues: Self::polled(shape.queues),
             depth: shape.entries(),
+            // The back end has one, if the disk needs it; a second one costs every request.
+            no_scheduler: true,
             ..TagSetSetup::default()
         };
         let tag_set = Arc::pin_init(TagSet::<Blk>::new(setup, self.clone()), GFP_KERNEL)?;
@@ -335,6 +341,25 @@ impl Front {
             shown.set_capacity(disk.sectors);
         }
         Ok(())
+    }
+
+    /// Tells the block layer of features that the back end turned out not to have.
+    fn drop_features(&self) {
+        let features = self.rings.iter().filter_map(|ring| ring.with(|live| live.queue.features()));
+        let Some(features) = features.reduce(|all, one| Features {
+            flush: all.flush && one.flush,
+            barrier: all.barrier && one.barrier,
+            discard: all.discard && one.discard,
+            secure: all.secure && one.secure,
+        }) else {
+            return;
+        };
+        let connection = self.connection.lock();
+        let Shown::Disk(disk) = &connection.shown else { return };
+        match disk.update_limits(|limits| set_features(limits, &features)) {
+            Ok(()) => dev_info!(self.dev, "the back end takes less than it said: {features:?}\n"),
+            Err(error) => dev_warn!(self.dev, "limits cannot be lowered: {error:?}\n"),
+        }
     }
 
     /// Lets no request in any more, waits some time for those inside, and fails the rest.
@@ -427,22 +452,19 @@ impl Run for Add {
     }
 }
 
-/// Says what the back end did, and gives the device up.
-pub(crate) struct Failed(Arc<Front>);
+/// Attends to what an event handler has found and may not do itself.
+pub(crate) struct Attend(Arc<Front>);
 
-impl Run for Failed {
+impl Run for Attend {
     fn run(&self) -> Option<u32> {
         let front = &self.0;
-        let mut why = None;
-        for (ring, index) in front.rings.iter().zip(0..) {
-            if let Some(Some(violation)) = ring.with(|live| live.violation.take()) {
-                why.get_or_insert((index, violation));
-            }
-            ring.fail();
-        }
-        if let Some((index, violation)) = why {
+        for (ring, index) in front.rings.iter().zip(0u32..) {
+            let Some(Some(violation)) = ring.with(|live| live.violation.take()) else { continue };
+            front.rings.iter().for_each(|ring| ring.fail());
             front.dev.fatal(EIO, format_args!("queue {index}: {violation}: device broken"));
+            return None;
         }
+        front.drop_features();
         None
     }
 }
@@ -468,14 +490,14 @@ pub(crate) struct Blkfront {
     add: Delayed<Add>,
     #[pin]
     purge: Delayed<Purge>,
-    failed: Arc<Delayed<Failed>>,
+    attend: Arc<Delayed<Attend>>,
     front: Arc<Front>,
 }
 
 impl Blkfront {
     fn new(front: Arc<Front>) -> Result<impl PinInit<Self, Error>> {
         let name = CString::try_from_fmt(fmt!("xen-blkfront-{}", front.dev.name()))?;
-        let failed = Arc::pin_init(Delayed::new(Arc::new(Failed(front.clone()), GFP_KERNEL)?), GFP_KERNEL)?;
+        let attend = Arc::pin_init(Delayed::new(Arc::new(Attend(front.clone()), GFP_KERNEL)?), GFP_KERNEL)?;
         let add = Arc::new(Add(front.clone()), GFP_KERNEL)?;
         let purge = Arc::new(Purge(front.clone()), GFP_KERNEL)?;
         let stats = StatsFile(front.clone());
@@ -483,7 +505,7 @@ impl Blkfront {
             _stats <- Dir::new(&name).read_only_file(c"stats", stats),
             add <- Delayed::new(add),
             purge <- Delayed::new(purge),
-            failed,
+            attend,
             front,
         }? Error))
     }
@@ -509,7 +531,7 @@ impl xenbus::Driver for Blkfront {
                     _ => Ok(()),
                 };
                 ready.and_then(|()| {
-                    front.connect(dev, &this.failed, &this.add)?;
+                    front.connect(dev, &this.attend, &this.add)?;
                     this.purge.schedule(PURGE_MS);
                     Ok(())
                 })
@@ -542,7 +564,7 @@ impl xenbus::Driver for Blkfront {
         wait(LET_GO_MS, || matches!(dev.otherend_state(), State::Closed | State::Unknown));
         front.tear_down(|| Link::Gone, false);
         this.purge.cancel();
-        this.failed.cancel();
+        this.attend.cancel();
         // It may be reading the partition table; every read fails now.
         this.add.cancel();
         let shown = core::mem::replace(&mut front.connection.lock().shown, Shown::Gone);

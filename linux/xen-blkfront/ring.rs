@@ -17,7 +17,7 @@ use portico_core::block::{Busy, Outcome, Queue, Stats, Violation};
 
 use crate::{
     disk::BlkDisk,
-    front::{Failed, Front},
+    front::{Attend, Front},
 };
 
 /// The driver as the block layer sees it.
@@ -34,8 +34,7 @@ pub(crate) struct Live {
     polled: bool,
     /// What the back end did wrong, until somebody has said so.
     pub(crate) violation: Option<Violation>,
-    /// Says so.
-    failed: Arc<Delayed<Failed>>,
+    attend: Arc<Delayed<Attend>>,
 }
 
 impl Live {
@@ -43,9 +42,9 @@ impl Live {
         queue: Queue<Host<BlkRequest>>,
         notifier: Notifier,
         polled: bool,
-        failed: Arc<Delayed<Failed>>,
+        attend: Arc<Delayed<Attend>>,
     ) -> Self {
-        Self { queue, notifier, polled, violation: None, failed }
+        Self { queue, notifier, polled, violation: None, attend }
     }
 
     /// Takes what the back end has answered. `None`: it broke the protocol, now or before.
@@ -54,18 +53,25 @@ impl Live {
         if self.queue.is_broken() {
             return None;
         }
-        let done = |request: BlkRequest, outcome| finish(batch, request, outcome);
+        let mut lost = false;
+        let done = |request: BlkRequest, outcome| {
+            lost |= matches!(outcome, Outcome::Unsupported | Outcome::Retry);
+            finish(batch, request, outcome);
+        };
         let reaped = if self.polled { self.queue.poll(done) } else { self.queue.reap(done) };
         match reaped {
             Ok(reaped) => {
                 if reaped.notify {
                     self.notifier.notify();
                 }
+                if lost {
+                    self.attend.schedule(0);
+                }
                 Some(reaped.responses)
             }
             Err(violation) => {
                 self.violation = Some(violation);
-                self.failed.schedule(0);
+                self.attend.schedule(0);
                 None
             }
         }
