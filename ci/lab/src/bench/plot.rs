@@ -34,7 +34,7 @@ pub struct Row {
 pub struct Plot<'a> {
     /// What stands above and under the axis.
     pub title: &'a str,
-    /// Names of the series, two at most; with one there is no legend.
+    /// Names of the series: `ours` alone, or another one before it.
     pub series: &'a [&'a str],
     /// The rows, top to bottom.
     pub rows: Vec<Row>,
@@ -104,7 +104,7 @@ impl Plot<'_> {
             )])?;
         }
         for (at, name) in self.series.iter().enumerate() {
-            let colour = COLOURS[at % COLOURS.len()];
+            let colour = self.colour(at);
             let apart = 0.32 * (at as f64 - (self.series.len() as f64 - 1.0) / 2.0);
             let marks = self.rows.iter().enumerate().flat_map(|(row, content)| {
                 let y = centre(row) - apart;
@@ -118,24 +118,25 @@ impl Plot<'_> {
                     colour.stroke_width(2),
                 )
             }))?;
-            let dots = chart.draw_series(
+            chart.draw_series(
                 marks.map(|(y, s)| Circle::new((clamp(s.median), y), 4, colour.filled())),
             )?;
+            // The legend stands beside the title, where it covers nothing.
             if self.series.len() > 1 {
-                dots.label(*name)
-                    .legend(move |(x, y)| Circle::new((x + 8, y), 4, colour.filled()));
+                let x = WIDTH as i32 - 80 * (self.series.len() - at) as i32;
+                area.draw(&Circle::new((x, 12), 4, colour.filled()))?;
+                let left =
+                    TextStyle::from(("sans-serif", 12)).pos(Pos::new(HPos::Left, VPos::Center));
+                area.draw(&Text::new(*name, (x + 9, 12), left))?;
             }
         }
-        if self.series.len() > 1 {
-            chart
-                .configure_series_labels()
-                .position(SeriesLabelPosition::UpperRight)
-                .background_style(WHITE)
-                .border_style(GRID)
-                .label_font(("sans-serif", 12))
-                .draw()?;
-        }
         area.present()
+    }
+
+    /// Ours has the same colour everywhere.
+    fn colour(&self, series: usize) -> RGBColor {
+        let last = self.series.len() - 1;
+        COLOURS[usize::from(series == last)]
     }
 
     /// From a little under the least to a little over the greatest value.
