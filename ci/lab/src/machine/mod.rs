@@ -89,6 +89,8 @@ pub struct Machine {
     logs: PathBuf,
     hello: Hello,
     started: Instant,
+    /// Seconds that may pass here while one passes in the machine.
+    patience: u32,
 }
 
 impl Machine {
@@ -148,6 +150,8 @@ impl Machine {
             logs,
             hello,
             started,
+            // With counted instructions, the machine's clock is several times slower than ours.
+            patience: if options.icount { 10 } else { 1 },
         };
         machine.meet()?;
         Ok(machine)
@@ -155,7 +159,10 @@ impl Machine {
 
     /// Takes the agent's first message.
     fn meet(&mut self) -> Result<()> {
-        let line = self.line(Instant::now() + BOOT_LIMIT, "dom0 to come up")?;
+        let line = self.line(
+            Instant::now() + BOOT_LIMIT * self.patience,
+            "dom0 to come up",
+        )?;
         let hello: Hello = serde_json::from_str(&line)
             .with_context(|| format!("the first message of dom0's agent: {line}"))?;
         if hello.version != proto::VERSION {
@@ -211,7 +218,7 @@ impl Machine {
         if let Err(error) = self.input.write_all(line.as_bytes()) {
             return Err(self.failure(&format!("cannot send a request to dom0: {error}")));
         }
-        let deadline = Instant::now() + limit + GRACE;
+        let deadline = Instant::now() + (limit + GRACE) * self.patience;
         loop {
             let line = self.line(deadline, &format!("an answer to {what}"))?;
             let response: Response = serde_json::from_str(&line)
