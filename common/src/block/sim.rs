@@ -4,6 +4,7 @@
 //! It checks what real hardware would not tell: that a granted reference is claimed, that a frame is
 //! mapped only with a grant, and that nothing is granted twice.
 
+use std::boxed::Box;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -29,7 +30,7 @@ struct Grant {
 
 #[derive(Default)]
 struct Machine {
-    frames: HashMap<u64, Frame>,
+    frames: HashMap<u64, Box<Frame>>,
     next_gfn: u64,
     claimed: HashSet<GrantRef>,
     grants: HashMap<GrantRef, Grant>,
@@ -64,7 +65,7 @@ impl Sim {
         let mut machine = self.0.borrow_mut();
         machine.next_gfn += 1;
         let gfn = machine.next_gfn;
-        machine.frames.insert(gfn, Frame([0; PAGE_SIZE]));
+        machine.frames.insert(gfn, Box::new(Frame([0; PAGE_SIZE])));
         gfn
     }
 
