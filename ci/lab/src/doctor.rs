@@ -85,26 +85,35 @@ fn host_tools() -> Vec<Finding> {
         .filter(|tool| !tool.user_only || !tools::is_root())
         .map(|tool| match tools::find(tool.name) {
             Some(path) => good(format!("{}: {}", tool.name, path.display())),
-            None => missing(
-                format!("{} ({}) is not installed", tool.name, tool.purpose),
-                format!("package {}", tool.package),
-            ),
+            None => lacking_tool(tool),
         })
         .collect();
-    if !lacking.is_empty() {
+    if !lacking.is_empty() && !tools::is_root() {
         let command = tools::install_command(&lacking);
-        findings.push(if tools::is_root() {
-            note(format!(
-                "as root, the other commands install what is missing by themselves ({command})"
-            ))
-        } else {
-            missing("tools are missing", format!("install them by: {command}"))
-        });
+        findings.push(missing(
+            "tools are missing",
+            format!("install them by: {command}"),
+        ));
     }
     findings
 }
 
+/// As root, the first command that needs a tool installs it.
+fn lacking_tool(tool: &tools::Tool) -> Finding {
+    let fact = format!("{} ({}) is not installed", tool.name, tool.purpose);
+    if tools::is_root() && tools::find("apt-get").is_some() {
+        note(format!(
+            "{fact}; the next command that needs it installs it"
+        ))
+    } else {
+        missing(fact, format!("package {}", tool.package))
+    }
+}
+
 fn namespaces() -> Finding {
+    if tools::find("unshare").is_none() || tools::find("mount").is_none() {
+        return note("private namespaces were not tried, as tools for that are missing");
+    }
     let tried = Run::new("unshare", "make private namespaces")
         .args(root::unshare_options())
         .args(["--", "sh", "-c", "mount -t tmpfs tmpfs /mnt"])
