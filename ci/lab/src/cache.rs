@@ -8,16 +8,18 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{bail, Context as _, Result};
-use rustix::fs::{flock, FlockOperation};
-use rustix::io::{fcntl_setfd, FdFlags};
 use sha2::{Digest as _, Sha256};
 
+use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::run::Run;
 use crate::stop;
+
+/// An entry that no run has used for this long makes room for new ones.
+const UNUSED: Duration = Duration::from_secs(60 * 86_400);
 
 /// Free space without which no entry is begun: bytes.
 const LEAST_FREE: u64 = 256 << 20;
@@ -54,46 +56,6 @@ impl Inputs {
     pub fn key(&self) -> String {
         let digest = Sha256::digest(self.text.as_bytes());
         digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
-    }
-}
-
-/// An exclusive lock, held until it is dropped.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Takes the lock file `path`, waiting for another run that holds it, and saying so.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be made or the run is stopped while it waits.
-    pub fn take(path: &Path, what: &str, progress: &Progress) -> Result<Self> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .with_context(|| format!("opening the lock {}", path.display()))?;
-        let mut told = false;
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {
-                    // Tools inherit the lock: those of a run that was killed still write.
-                    fcntl_setfd(&file, FdFlags::empty())?;
-                    return Ok(Self { _file: file });
-                }
-                Err(rustix::io::Errno::WOULDBLOCK) => {}
-                Err(error) => bail!("locking {}: {error}", path.display()),
-            }
-            if !told {
-                progress.say(format!("waiting for another run, which is at {what}"));
-                told = true;
-            }
-            stop::check()?;
-            thread::sleep(Duration::from_millis(200));
-        }
     }
 }
 
@@ -144,7 +106,12 @@ impl Cache {
 
     /// The entry, when it is there.
     pub fn find(&self, kind: &str, inputs: &Inputs) -> Option<PathBuf> {
-        Some(self.path(kind, inputs)).filter(|path| path.is_dir())
+        let path = Some(self.path(kind, inputs)).filter(|path| path.is_dir())?;
+        // The time of the inputs says when an entry was last used.
+        if let Ok(file) = File::options().append(true).open(path.join("inputs")) {
+            let _ = file.set_modified(SystemTime::now());
+        }
+        Some(path)
     }
 
     /// The entry; made by `make` in an empty temporary folder when it is not there.
@@ -159,14 +126,15 @@ impl Cache {
         progress: &Progress,
         make: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
+        if let Some(path) = self.find(kind, inputs) {
+            return Ok(path);
+        }
         let path = self.path(kind, inputs);
-        if path.is_dir() {
-            return Ok(path);
-        }
         let _lock = Lock::take(&path.with_extension("lock"), kind, progress)?;
-        if path.is_dir() {
+        if let Some(path) = self.find(kind, inputs) {
             return Ok(path);
         }
+        self.forget_unused();
         let temporary = Temporary::new(path.with_extension("tmp"))?;
         self.room(LEAST_FREE)?;
         fs::write(temporary.0.join("inputs"), &inputs.text)?;
@@ -180,16 +148,39 @@ impl Cache {
         Ok(path)
     }
 
-    /// Removes the other entries of this kind, as far as nobody makes them at the moment.
+    /// Removes the other entries of this kind.
     pub(crate) fn forget_others(&self, kind: &str, kept: &Path) {
-        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
-        for path in entries.map(|entry| entry.path()) {
+        for path in self.entries() {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let key = name.strip_prefix(kind).and_then(|k| k.strip_prefix('-'));
-            if path != kept && path.is_dir() && key.is_some_and(|k| !k.contains(['-', '.'])) {
+            let same = name.rsplit_once('-').is_some_and(|(k, _)| k == kind);
+            if same && path != kept {
                 let _ = remove(&path);
             }
         }
+    }
+
+    fn forget_unused(&self) {
+        for path in self.entries() {
+            let used = path
+                .join("inputs")
+                .metadata()
+                .and_then(|data| data.modified());
+            let age = used.ok().and_then(|used| used.elapsed().ok());
+            if age.is_some_and(|age| age > UNUSED) {
+                let _ = remove(&path);
+            }
+        }
+    }
+
+    /// The finished entries.
+    fn entries(&self) -> Vec<PathBuf> {
+        fs::read_dir(&self.root)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_none() && path.is_dir())
+            .collect()
     }
 
     /// Bytes free for an ordinary user on the cache's disk.
@@ -319,6 +310,26 @@ mod tests {
         cache.room(0).unwrap();
         let error = cache.room(u64::MAX).unwrap_err().to_string();
         assert!(error.contains("MiB are needed: free some space, or set XDG_CACHE_HOME"));
+    }
+
+    #[test]
+    fn what_is_not_used_for_long_makes_room() {
+        let (_dir, cache) = cache();
+        let make = |name: &str| {
+            let inputs = Inputs::new(1).with("name", name);
+            cache.entry("k", &inputs, &Progress::new(), |_| Ok(()))
+        };
+        let (old, used) = (make("old").unwrap(), make("used").unwrap());
+        for path in [&old, &used] {
+            let file = File::options().append(true).open(path.join("inputs"));
+            let past = SystemTime::now() - UNUSED - Duration::from_secs(1);
+            file.unwrap().set_modified(past).unwrap();
+        }
+        make("used").unwrap();
+        let new = make("new").unwrap();
+        assert!(!old.exists() && used.exists() && new.exists());
+        cache.forget_others("k", &new);
+        assert!(!used.exists() && new.exists());
     }
 
     #[test]

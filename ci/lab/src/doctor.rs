@@ -62,6 +62,7 @@ pub fn examine(host: &Host) -> Vec<Finding> {
     findings.push(mirrors());
     findings.push(space(host));
     findings.push(acceleration());
+    findings.push(removal(host));
     findings.extend(SUPPORTED.iter().map(|release| cached(host, release)));
     findings
 }
@@ -167,6 +168,19 @@ fn acceleration() -> Finding {
     } else {
         note("no /dev/kvm; none is needed, Xen is booted under TCG")
     }
+}
+
+/// How to get rid of it all: an ordinary user's sysroots hold files of other ids.
+fn removal(host: &Host) -> Finding {
+    let namespace = if tools::is_root() {
+        ""
+    } else {
+        "unshare --user --map-root-user --map-auto "
+    };
+    let at = host.cache.root().display();
+    note(format!(
+        "the cache can be removed by: {namespace}rm -rf {at}"
+    ))
 }
 
 fn cached(host: &Host, release: &str) -> Finding {

@@ -12,6 +12,7 @@ pub mod context;
 pub mod doctor;
 pub mod image;
 pub mod kernel;
+pub mod lock;
 mod log;
 pub mod machine;
 pub mod metadata;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{ensure, Context as _, Result};
 
-use crate::cache::Lock;
 use crate::context::Host;
+use crate::lock::Lock;
 use crate::metadata::{jobs, Metadata};
 use crate::root::Root;
 use crate::stage;
