@@ -17,14 +17,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::cache::{Inputs, Lock};
+use crate::cache::Inputs;
 use crate::context::Context;
+use crate::lock::Lock;
 use crate::root::Root;
 use cpio::Archive;
 use kmods::ModuleSet;
 
 /// Raised when the layout of the images changes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Xen's packages name their folder after the version.
 const XEN_BIN: &str = "/usr/lib/xen-4.20/bin";
@@ -33,7 +34,7 @@ const XEN_BIN: &str = "/usr/lib/xen-4.20/bin";
 const XEN: &str = "/boot/xen-4.20-amd64.gz";
 
 /// dom0's programs besides those of [`XEN_BIN`].
-const DOM0_PROGRAMS: [&str; 12] = [
+const DOM0_PROGRAMS: [&str; 13] = [
     "/usr/libexec/xen-qemu-system-i386",
     "/usr/bin/bash",
     "/usr/bin/busybox",
@@ -45,6 +46,7 @@ const DOM0_PROGRAMS: [&str; 12] = [
     "/usr/sbin/ip",
     "/usr/sbin/losetup",
     "/usr/sbin/blkdiscard",
+    "/usr/sbin/e2fsck",
     "/usr/lib/x86_64-linux-gnu/libgcc_s.so.1",
 ];
 
@@ -99,6 +101,20 @@ const GUEST_PROGRAMS: [&str; 7] = [
 ];
 
 const GUEST_MODULES: [&str; 2] = ["xen-blkfront", "ext4"];
+
+/// Links of every system.
+const LINKS: [(&str, &str); 5] = [
+    ("bin", "usr/bin"),
+    ("sbin", "usr/sbin"),
+    ("lib", "usr/lib"),
+    ("lib64", "usr/lib64"),
+    ("usr/bin/sh", "busybox"),
+];
+
+/// Folders of every system.
+const FOLDERS: [&str; 10] = [
+    "dev", "proc", "sys", "tmp", "run", "root", "etc", "mnt", "var/log", "var/lib",
+];
 
 /// Paths of what a machine boots, on the host.
 #[derive(Clone, Debug)]
@@ -232,6 +248,47 @@ fn make_dom0(ctx: &Context, vmlinux: &Path, guest: &Path, path: &Path) -> Result
     Ok(())
 }
 
+/// Makes a disk image with an ext4 file system that a guest can run from: the programs of its
+/// initramfs, and the agent as `/sbin/portico-agent`.
+///
+/// # Errors
+///
+/// When the sysroot lacks a part, or the disk is full.
+pub fn root_disk(ctx: &Context, path: &Path, mib: u32) -> Result<()> {
+    let root = &ctx.lab_root;
+    let tree = tempfile::tempdir_in(ctx.work())?;
+    let put = |name: &str, file: &Path| -> Result<()> {
+        let to = tree.path().join(name.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().unwrap_or(&to))?;
+        fs::copy(file, &to).with_context(|| format!("copying {}", file.display()))?;
+        Ok(())
+    };
+    for (name, file) in closure::closure(root, &GUEST_PROGRAMS)? {
+        put(&name, &file)?;
+    }
+    put("/usr/sbin/portico-agent", &ctx.agent)?;
+    for (link, target) in LINKS {
+        std::os::unix::fs::symlink(target, tree.path().join(link))?;
+    }
+    for folder in FOLDERS {
+        fs::create_dir_all(tree.path().join(folder))?;
+    }
+    let size = u64::from(mib) << 20;
+    File::create(path)
+        .and_then(|file| file.set_len(size))
+        .with_context(|| format!("writing {}", path.display()))?;
+    root.bind(tree.path(), "/build")
+        .bind(path.parent().unwrap_or(path), "/work")
+        .enter("mke2fs", "make the root file system")
+        .args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", "/build"])
+        .arg(format!(
+            "/work/{}",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        ))
+        .output()?;
+    Ok(())
+}
+
 fn stock_modules(ctx: &Context, names: &[&str]) -> Result<ModuleSet> {
     let host = &ctx.host;
     kmods::stock(
@@ -249,19 +306,16 @@ type Output = Archive<BufWriter<File>>;
 fn begin(ctx: &Context, path: &Path) -> Result<Output> {
     let file = File::create(path).with_context(|| format!("writing {}", path.display()))?;
     let mut archive = Archive::new(BufWriter::new(file));
-    for name in ["bin", "sbin", "lib", "lib64"] {
-        archive.link(name, &format!("usr/{name}"))?;
+    for (link, target) in LINKS {
+        archive.link(link, target)?;
     }
-    for folder in [
-        "dev", "proc", "sys", "tmp", "run", "root", "etc", "mnt", "var/log", "var/lib",
-    ] {
+    for folder in FOLDERS {
         archive.folder(folder)?;
     }
     archive.link("var/run", "../run")?;
     archive.link("var/lock", "../run/lock")?;
     archive.device("dev/console", 5, 1)?;
     archive.device("dev/null", 1, 3)?;
-    archive.link("usr/bin/sh", "busybox")?;
     add(&mut archive, "init", &ctx.agent)?;
     Ok(archive)
 }
