@@ -40,10 +40,14 @@ impl Modules {
                 ),
             )
         })?;
+        let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
         for needed in needs.iter().rev() {
-            self.insert(needed, "")?;
+            self.insert(needed, &from_command_line(&line, needed))?;
         }
-        self.insert(path, params)
+        self.insert(
+            path,
+            &format!("{} {params}", from_command_line(&line, path)),
+        )
     }
 
     fn insert(&self, path: &str, params: &str) -> Result<(), Fault> {
@@ -124,6 +128,18 @@ fn name_of(path: &str) -> String {
     canonical(file.split('.').next().unwrap_or(file))
 }
 
+/// Parameters of a module on the kernel's command line, as modprobe takes them: `module.key=value`.
+fn from_command_line(line: &str, path: &str) -> String {
+    let name = name_of(path);
+    let own: Vec<&str> = line
+        .split_whitespace()
+        .filter_map(|word| word.split_once('.'))
+        .filter(|(module, _)| canonical(module) == name)
+        .map(|(_, parameter)| parameter)
+        .collect();
+    own.join(" ")
+}
+
 fn is_ours(path: &str) -> bool {
     path.starts_with("updates/")
 }
@@ -162,6 +178,17 @@ fn find<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_come_from_the_command_line_too() {
+        let line =
+            "quiet xen_blkfront.max_queues=2 xen-blkfront.trusted=0 brd.rd_nr=1 xen_blkfront.x";
+        assert_eq!(
+            from_command_line(line, "updates/xen-blkfront.ko"),
+            "max_queues=2 trusted=0 x"
+        );
+        assert_eq!(from_command_line(line, "kernel/portico.ko"), "");
+    }
 
     #[test]
     fn the_wanted_driver_is_found() {

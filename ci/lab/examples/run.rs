@@ -7,13 +7,15 @@
 //!     --root LAB-SYSROOT --release 7.3.4+deb13-amd64 --agent AGENT --hostile BINARY \
 //!     [--module portico.ko --module xen-blkfront.ko] [--driver stock|ours] [--type hvm|pvh|pv] \
 //!     [--vcpus N] [--guest-args 'WORDS'] [--no-load] [--dom0 'COMMAND']... [--guest 'COMMAND']...
+//!     [--scenario NAME [--full]]
 //! ```
 //!
 //! The guest has two disks of 64 MiB in dom0's memory: `xvda` (`/dev/ram0` in dom0) and, plugged in by a
 //! command if wanted, `/dev/ram1`. Commands run in the order given; what they print is shown, and so is
 //! the guest's kernel log from the driver's
 //! loading on. `--no-load` leaves the driver out, to be loaded by a command with
-//! `busybox modprobe` or `insmod /lib/modules/*/updates/...`.
+//! `busybox modprobe` or `insmod /lib/modules/*/updates/...`. With `--scenario`, a scenario of the tests is
+//! run instead.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,6 +40,8 @@ struct Arguments {
     ctx: Context,
     spec: GuestSpec,
     commands: Vec<Command>,
+    scenario: Option<String>,
+    full: bool,
 }
 
 fn arguments() -> Result<Arguments> {
@@ -45,11 +49,19 @@ fn arguments() -> Result<Arguments> {
     let mut modules = Vec::new();
     let mut spec = GuestSpec::new("g1", GuestType::Hvm, Driver::Stock);
     let mut commands = Vec::new();
+    let (mut scenario, mut full) = (None, false);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        if word == "--no-load" {
-            spec.modules.clear();
-            continue;
+        match word.as_str() {
+            "--no-load" => {
+                spec.modules.clear();
+                continue;
+            }
+            "--full" => {
+                full = true;
+                continue;
+            }
+            _ => {}
         }
         let value = words
             .next()
@@ -66,6 +78,7 @@ fn arguments() -> Result<Arguments> {
             "--type" => spec.kind = value.parse()?,
             "--vcpus" => spec.vcpus = value.parse()?,
             "--guest-args" => spec.cmdline.push(value),
+            "--scenario" => scenario = Some(value),
             "--dom0" => commands.push(Command::Dom0(value)),
             "--guest" => commands.push(Command::Guest(value)),
             other => bail!("{other} is not known; the options stand at the top of the source"),
@@ -99,6 +112,8 @@ fn arguments() -> Result<Arguments> {
         },
         spec,
         commands,
+        scenario,
+        full,
     })
 }
 
@@ -108,7 +123,25 @@ fn main() -> Result<()> {
         ctx,
         mut spec,
         commands,
+        scenario,
+        full,
     } = arguments()?;
+    if scenario.as_deref() == Some("demo") {
+        return portico_lab::scenario::demo(&ctx, spec.kind);
+    }
+    if let Some(name) = scenario {
+        let tally = portico_lab::scenario::run(&ctx, &name, spec.driver, full)?;
+        println!(
+            "{} passed, {} failed {}",
+            tally.passed,
+            tally.failures.len(),
+            tally.note
+        );
+        for failure in tally.failures {
+            println!("\n{failure}");
+        }
+        return Ok(());
+    }
     let images = image::images(&ctx)?;
     let mut machine = Machine::boot(&ctx, &images, &MachineOptions::new("run"))?;
     eprintln!("dom0 is up after {:.1} s", machine.seconds());

@@ -20,6 +20,7 @@ pub mod mirror;
 pub mod modules;
 pub mod part;
 pub mod progress;
+pub mod report;
 pub mod root;
 pub mod run;
 pub mod scenario;

@@ -144,7 +144,7 @@ impl GuestSpec {
         if !self.modules.is_empty() {
             cmdline.push_str(&format!(" portico.modules={}", self.modules.join(",")));
         }
-        if self.kind == GuestType::Pvh {
+        if self.kind != GuestType::Hvm {
             // Reads an AMD register that is not there and faults.
             cmdline.push_str(" initcall_blacklist=print_s5_reset_status_mmio");
         }
@@ -195,6 +195,8 @@ pub struct Guest {
     pub name: String,
     /// Its domain number; another one after a restore.
     pub domid: u32,
+    /// Whose driver it loads.
+    pub driver: Driver,
     /// Seconds from `xl create` to the first answer of its agent.
     pub up_seconds: f64,
     kind: GuestType,
@@ -231,6 +233,7 @@ impl Machine {
         let mut guest = Guest {
             name: spec.name.clone(),
             domid: self.domid(&spec.name)?,
+            driver: spec.driver,
             up_seconds: 0.0,
             kind: spec.kind,
         };
@@ -282,6 +285,9 @@ impl Machine {
         }
         let mut failure = Failure::new(&format!("{guest}: {error:#}"), &self.logs);
         if let Ok(console) = self.console(guest) {
+            if failure.verdict == Verdict::Unknown && console.contains("Kernel panic") {
+                failure.verdict = Verdict::GuestPanic;
+            }
             let lines: Vec<&str> = console.lines().collect();
             let from = lines.len().saturating_sub(30);
             failure.tail = format!(

@@ -18,6 +18,8 @@ pub enum Verdict {
     Emulator,
     /// The hypervisor or dom0 died.
     Panic,
+    /// The guest's kernel died.
+    GuestPanic,
     /// Nothing in the logs says why.
     Unknown,
 }
@@ -73,6 +75,7 @@ impl fmt::Display for Failure {
                 "a guest triple-faulted inside Xen's own text, which is a fault of the emulator"
             }
             Verdict::Panic => "the hypervisor or dom0 died; the console shows how",
+            Verdict::GuestPanic => "the guest's kernel died; its console shows how",
             Verdict::Unknown => "the logs do not say why",
         };
         write!(

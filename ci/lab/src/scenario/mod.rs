@@ -1,24 +1,110 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is done in real guests, as the command line calls it.
 
-use anyhow::{bail, Result};
+use std::path::Path;
+
+use anyhow::{bail, ensure, Result};
+use portico_agent::proto::Driver;
 
 use crate::context::Context;
-use crate::machine::GuestType;
-use crate::part::Part;
+use crate::machine::{Guest, GuestType, Machine};
+use crate::part::{Part, Tally};
+use crate::report::Facts;
+
+mod demo;
+mod facts;
+mod features;
+mod hostile;
+mod io;
+mod kinds;
+mod life;
+mod prompt;
+mod root_disk;
+mod stage;
+mod types;
+
+/// A scenario: what it shows, and its run with a driver, whole or in part.
+type Scenario = (
+    &'static str,
+    &'static str,
+    fn(&Context, Driver, bool) -> Result<Tally>,
+);
+
+const SCENARIOS: [Scenario; 7] = [
+    (
+        "guest-types",
+        "verified I/O in HVM, PVH and PV guests, grants v1 and v2, FIFO and 2-level events",
+        types::run,
+    ),
+    (
+        "disk-features",
+        "persistent grants, indirect segments, ring pages, queues, trust",
+        features::run,
+    ),
+    (
+        "disk-kinds",
+        "large sectors, discard, flush, FUA, read-only, CD-ROM, resize",
+        kinds::run,
+    ),
+    (
+        "save-restore",
+        "the guest moves while fio writes and verifies",
+        life::save_restore,
+    ),
+    (
+        "hot-plug",
+        "disks come and go, also under I/O, and nothing leaks",
+        life::hot_plug,
+    ),
+    (
+        "root-disk",
+        "the root file system of an HVM guest, clean after a reboot",
+        root_disk::run,
+    ),
+    (
+        "hostile-back-end",
+        "faults of the back end, one after the other, and random ones",
+        hostile::run,
+    ),
+];
 
 /// The main job: a guest on our driver, verified I/O, ours beside the stock driver.
 ///
 /// # Errors
 ///
 /// When a step fails or passes its time limit.
-pub fn demo(_ctx: &Context, _kind: GuestType) -> Result<()> {
-    bail!("the demo is not written yet")
+pub fn demo(ctx: &Context, kind: GuestType) -> Result<()> {
+    demo::run(ctx, kind)
 }
 
 /// The parts of the test run in real guests; with `full`, the whole matrices.
-pub fn parts(_full: bool) -> Vec<Part> {
-    Vec::new()
+pub fn parts(full: bool) -> Vec<Part> {
+    SCENARIOS
+        .into_iter()
+        .map(|(name, about, run)| {
+            Part::new(name, about, move |ctx: &Context| {
+                run(ctx, Driver::Ours, full)
+            })
+        })
+        .collect()
+}
+
+/// Runs one scenario with a driver: with the stock one, it is the scenario that is tested.
+///
+/// # Errors
+///
+/// When there is no such scenario, or it cannot be run.
+pub fn run(ctx: &Context, name: &str, driver: Driver, full: bool) -> Result<Tally> {
+    match SCENARIOS.into_iter().find(|scenario| scenario.0 == name) {
+        Some((_, _, run)) => run(ctx, driver, full),
+        None => {
+            let names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.0).collect();
+            bail!(
+                "there is no scenario {name:?}; there are: {}",
+                names.join(", ")
+            )
+        }
+    }
 }
 
 /// Our disk driver beside the stock one. `rounds` of each job are run, in turn.
@@ -30,11 +116,41 @@ pub fn bench_disk(_ctx: &Context, _rounds: u32) -> Result<()> {
     bail!("the disk benchmark is not written yet")
 }
 
-/// A guest whose console is this terminal, until it is left.
+/// A guest that runs the commands typed on this terminal, until it is left.
 ///
 /// # Errors
 ///
 /// When it does not boot.
-pub fn lab(_ctx: &Context, _kind: GuestType) -> Result<()> {
-    bail!("the interactive guest is not written yet")
+pub fn lab(ctx: &Context, kind: GuestType) -> Result<()> {
+    prompt::run(ctx, kind)
+}
+
+/// Fails unless `xvda` is driven by the module that the guest was told to load.
+fn driven_by(machine: &mut Machine, guest: &Guest, facts: &mut Facts) -> Result<()> {
+    let link = "/sys/bus/xen/devices/vbd-51712/driver/module";
+    let target = machine.at(guest).run(
+        &["readlink", "-f", link],
+        std::time::Duration::from_secs(20),
+    )?;
+    let name = Path::new(target.trim()).file_name().unwrap_or_default();
+    ensure!(
+        name == "xen_blkfront",
+        "xvda is driven by {}",
+        target.trim()
+    );
+    let state = machine.at(guest).module("xen-blkfront")?;
+    let Some(state) = state else {
+        bail!("xen_blkfront is not a loaded module");
+    };
+    let helper = machine.at(guest).module("portico")?;
+    let ours = state.taint.contains('O')
+        && helper.is_some_and(|portico| portico.holders.iter().any(|user| user == "xen_blkfront"));
+    facts.insert("ours".into(), ours.into());
+    facts.insert("srcversion".into(), state.srcversion.into());
+    ensure!(
+        ours == (guest.driver == Driver::Ours),
+        "xen_blkfront is {}the one built here",
+        if ours { "" } else { "not " }
+    );
+    Ok(())
 }
