@@ -8,7 +8,7 @@ use kernel::{
     sync::{Arc, SpinLockIrq},
 };
 use portico::{
-    block::{Batch, HwQueue, Op, Operations, Request, Status, TimedOut, Timeout},
+    block::{Batch, HwQueue, Op, Operations, Request, Requests, Status, TimedOut, Timeout},
     event::{Handler, Notifier, Verdict},
     host::Host,
     work::Delayed,
@@ -45,6 +45,19 @@ impl Live {
         attend: Arc<Delayed<Attend>>,
     ) -> Self {
         Self { queue, notifier, polled, violation: None, attend }
+    }
+
+    /// Puts a request into the ring.
+    #[inline]
+    fn take(&mut self, request: BlkRequest) -> Result<(), Refused> {
+        self.queue.submit(request).map_err(|(request, busy)| match busy {
+            Busy::Ring | Busy::Pages | Busy::Grants => Refused::Wait(request),
+            Busy::Unsupported => {
+                let status = unsupported(&request);
+                Refused::Failed(request, status)
+            }
+            Busy::Malformed | Busy::Closed => Refused::Failed(request, Status::IO_ERROR),
+        })
     }
 
     /// Takes what the back end has answered. `None`: it broke the protocol, now or before.
@@ -177,22 +190,37 @@ impl Ring {
             Link::Shared(other) => return Err(Refused::Elsewhere(request, other.clone())),
             Link::Gone => return Err(Refused::Failed(request, Status::IO_ERROR)),
         };
-        let submitted = live.queue.submit(request);
+        let taken = live.take(request);
         // A request that finds no room must not keep those before it from the back end.
-        let notify = (last || submitted.is_err()) && live.queue.push();
+        let notify = (last || taken.is_err()) && live.queue.push();
         let notifier = live.notifier;
         drop(link);
         if notify {
             notifier.notify();
         }
-        submitted.map_err(|(request, busy)| match busy {
-            Busy::Ring | Busy::Pages | Busy::Grants => Refused::Wait(request),
-            Busy::Unsupported => {
-                let status = unsupported(&request);
-                Refused::Failed(request, status)
+        taken
+    }
+
+    /// Takes what there is room for. Does nothing without a ring of its own: then the requests come
+    /// one by one.
+    fn queue_rqs(&self, requests: &mut Requests<'_, Blk>) {
+        let mut failed = Batch::new();
+        let notifier = self.with(|live| {
+            while let Some(request) = requests.next() {
+                match live.take(request) {
+                    Ok(()) => {}
+                    Err(Refused::Failed(request, status)) => failed.add(request, status),
+                    Err(Refused::Wait(request) | Refused::Elsewhere(request, _)) => {
+                        requests.refuse(request);
+                        break;
+                    }
+                }
             }
-            Busy::Malformed | Busy::Closed => Refused::Failed(request, Status::IO_ERROR),
-        })
+            live.queue.push().then_some(live.notifier)
+        });
+        if let Some(Some(notifier)) = notifier {
+            notifier.notify();
+        }
     }
 
     #[inline]
@@ -287,6 +315,10 @@ impl Operations for Blk {
                 Ok(())
             }
         }
+    }
+
+    fn queue_rqs(queue: HwQueue<'_, Self>, requests: &mut Requests<'_, Self>) {
+        queue.data().queue_rqs(requests);
     }
 
     fn commit_rqs(queue: HwQueue<'_, Self>) {
