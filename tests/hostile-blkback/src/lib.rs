@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`options`] | what kind of disk it is and what the back end offers |
 //! | [`script`] | faults, and the events at which they happen |
+//! | [`catalogue`] | a script for each fault |
 //! | [`random`] | scripts from a seed |
 //! | [`inject`] | which faults are due now |
 //! | [`disk`] | the data |
@@ -18,6 +19,7 @@
 //! | [`stats`] | what was seen |
 //! | [`xen`] | all of it on dom0's real interfaces |
 
+pub mod catalogue;
 pub mod disk;
 pub mod execute;
 pub mod inject;

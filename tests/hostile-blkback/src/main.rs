@@ -6,6 +6,7 @@
 
 use anyhow::{bail, Context, Result};
 use clap::{Args, Parser, Subcommand};
+use hostile_blkback::catalogue::{catalogue, named};
 use hostile_blkback::disk::Disk;
 use hostile_blkback::script::Script;
 use hostile_blkback::xen::device::Device;
@@ -33,6 +34,8 @@ enum Command {
         #[arg(long)]
         seed: u64,
     },
+    /// Print the catalogue: a script for each fault, one a line, with its name and what to expect.
+    Catalogue,
     /// Print what a guest holds: event channels, grants, CPU time, pages.
     Usage {
         /// The guest's domain number.
@@ -67,8 +70,11 @@ struct Serve {
     /// A script in JSON.
     #[arg(long, conflicts_with = "script")]
     json: Option<String>,
-    /// Run the random script of this seed.
+    /// Run the script of this name from the catalogue.
     #[arg(long, conflicts_with_all = ["script", "json"])]
+    named: Option<String>,
+    /// Run the random script of this seed.
+    #[arg(long, conflicts_with_all = ["script", "json", "named"])]
     seed: Option<u64>,
     /// Set one of the disk's options, such as `sectors=2048` or `barrier=true` (JSON values).
     #[arg(long = "set", value_name = "OPTION=VALUE")]
@@ -88,6 +94,12 @@ fn main() -> Result<()> {
             println!("{}", serde_json::to_string(&Script::random(seed))?);
             Ok(())
         }
+        Command::Catalogue => {
+            for script in catalogue() {
+                println!("{}", serde_json::to_string(&script)?);
+            }
+            Ok(())
+        }
         Command::Usage { domain } => usage(domain),
         Command::Clean { domain, device } => {
             let mut store = Store::open()?;
@@ -98,15 +110,7 @@ fn main() -> Result<()> {
 }
 
 fn serve(args: Serve) -> Result<()> {
-    let mut script = match (&args.script, &args.json, args.seed) {
-        (Some(path), ..) => {
-            let text = fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))?;
-            Script::parse(&text).with_context(|| format!("{path:?} is not a script"))?
-        }
-        (_, Some(text), _) => Script::parse(text).context("--json is not a script")?,
-        (.., Some(seed)) => Script::random(seed),
-        (None, None, None) => Script::default(),
-    };
+    let mut script = read_script(&args)?;
     set(&mut script, &args.set)?;
     let disk = match &args.file {
         None => Disk::memory(script.options.sectors),
@@ -129,6 +133,21 @@ fn serve(args: Serve) -> Result<()> {
     };
     let made = args.backend.is_none();
     Device::new(store, nodes, script, disk)?.run(args.seconds, made)
+}
+
+fn read_script(args: &Serve) -> Result<Script> {
+    if let Some(path) = &args.script {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))?;
+        return Script::parse(&text).with_context(|| format!("{path:?} is not a script"));
+    }
+    if let Some(text) = &args.json {
+        return Script::parse(text).context("--json is not a script");
+    }
+    if let Some(name) = &args.named {
+        return named(name)
+            .with_context(|| format!("no script is named {name:?}; `catalogue` lists them"));
+    }
+    Ok(args.seed.map(Script::random).unwrap_or_default())
 }
 
 /// Sets options by the names that a script has for them.

@@ -41,6 +41,10 @@ pub struct Queue<G: Guest> {
     group_due: u64,
     /// Mappings that a fault keeps, and until when.
     kept: Vec<(Option<u64>, G::Pages)>,
+    /// Answers that were put and not yet published.
+    unpublished: u64,
+    /// What is added to the producer index that the front end sees.
+    shift: u32,
     /// Publications without notification: how many more, or for ever.
     silence: Option<Option<u32>>,
     last_id: u64,
@@ -60,6 +64,8 @@ impl<G: Guest> Queue<G> {
             group: Vec::new(),
             group_due: 0,
             kept: Vec::new(),
+            unpublished: 0,
+            shift: 0,
             silence: None,
             last_id: 0,
             stats: Stats::default(),
@@ -217,15 +223,19 @@ impl<G: Guest> Queue<G> {
 
     fn put(&mut self, response: Response) {
         self.stats.responses += 1;
+        self.unpublished += 1;
         self.ring.put_response_unchecked(&response);
     }
 
     /// Publishes what was put, and notifies if the front end wants it and no fault forbids it.
     fn publish(&mut self) {
-        let before = self.ring.memory().load(RSP_PROD);
-        let wanted = self.ring.push();
-        if self.ring.memory().load(RSP_PROD) == before {
+        if std::mem::take(&mut self.unpublished) == 0 {
             return;
+        }
+        let wanted = self.ring.push();
+        if self.shift != 0 {
+            let right = self.ring.memory().load(RSP_PROD);
+            self.ring.set_rsp_prod(right.wrapping_add(self.shift));
         }
         if let Some(left) = &mut self.silence {
             match left {
@@ -245,11 +255,12 @@ impl<G: Guest> Queue<G> {
         }
     }
 
-    /// Shows the front end a producer index that is off by `by`, and tells it so.
+    /// Shows the front end a producer index that is off by `by`, now and from now on, and tells it so.
     fn shift_producer(&mut self, by: u32) {
         self.publish();
-        let right = self.ring.memory().load(RSP_PROD);
-        self.ring.set_rsp_prod(right.wrapping_add(by));
+        self.shift = self.shift.wrapping_add(by);
+        let shown = self.ring.memory().load(RSP_PROD);
+        self.ring.set_rsp_prod(shown.wrapping_add(by));
         self.stats.notifies += 1;
         self.guest.notify();
     }
@@ -257,7 +268,8 @@ impl<G: Guest> Queue<G> {
     /// Rewrites the slot of the answer that was published last, from another thread.
     fn flip(&self, right: Response, time: Duration) {
         let ring = self.ring.memory().clone();
-        let index = ring.load(RSP_PROD).wrapping_sub(1) & self.ring.size().wrapping_sub(1);
+        let shown = ring.load(RSP_PROD).wrapping_sub(self.shift);
+        let index = shown.wrapping_sub(1) & self.ring.size().wrapping_sub(1);
         let slot = HEADER + index as usize * ENTRY;
         std::thread::spawn(move || {
             let id = [right.id as u32, (right.id >> 32) as u32];

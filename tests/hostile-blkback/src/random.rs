@@ -90,6 +90,7 @@ impl Script {
         let rules = (0..1 + rng.below(4)).map(|_| rule(&mut rng)).collect();
         Script {
             name: format!("seed {seed}"),
+            expect: None,
             options,
             rules,
         }

@@ -17,10 +17,32 @@ use serde::{Deserialize, Serialize};
 pub struct Script {
     /// For logs.
     pub name: String,
+    /// What a front end should make of it, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Expect>,
     /// The disk and what is offered.
     pub options: Options,
     /// The faults. All that are due at an event happen, in this order.
     pub rules: Vec<Rule>,
+}
+
+/// What a good front end makes of a script under load. In every case the guest goes on, and when the
+/// device is detached nothing of it is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expect {
+    /// All requests succeed, with the right data.
+    Serves,
+    /// Some requests fail, all others succeed.
+    Errors,
+    /// Some requests are not answered while the back end is there.
+    Stalls,
+    /// The device is broken: what waits fails, and so does what comes.
+    Broken,
+    /// There is no disk.
+    Refused,
+    /// It depends on time, or on what the front end asks for.
+    Any,
 }
 
 /// One fault at one event.
@@ -102,9 +124,9 @@ pub enum Fault {
     /// Keep the request's pages mapped after the answer, for so many milliseconds or to the end.
     KeepGrants(Option<u64>),
 
-    /// Set the response producer index so far ahead of what is published.
+    /// From now on, show a response producer index so far ahead of what is published.
     ProducerAhead(u32),
-    /// Set the response producer index so far behind what is published.
+    /// From now on, show a response producer index so far behind what is published.
     ProducerBack(u32),
     /// Notify so many times.
     Storm(u32),

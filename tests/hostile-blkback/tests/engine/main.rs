@@ -8,7 +8,10 @@ mod device;
 mod machine;
 mod oracle;
 mod run;
+mod work;
 
+use hostile_blkback::catalogue::catalogue;
+use hostile_blkback::script::Expect;
 use run::{Ending, Run};
 use std::collections::BTreeMap;
 use std::panic::{catch_unwind, resume_unwind};
@@ -25,7 +28,7 @@ fn from_env(name: &str) -> Option<u64> {
 #[test]
 fn random_scripts() {
     if let Some(seed) = from_env("HOSTILE_SEED") {
-        println!("{:?}", Run::new(seed).finish());
+        println!("{:?}", Run::random(seed).finish());
         return;
     }
     let scripts = from_env("HOSTILE_SCRIPTS").unwrap_or(SCRIPTS);
@@ -35,8 +38,8 @@ fn random_scripts() {
             std::thread::spawn(move || {
                 let mut endings = BTreeMap::new();
                 for seed in (first..scripts).step_by(threads as usize) {
-                    match catch_unwind(|| Run::new(seed).finish()) {
-                        Ok(ending) => *endings.entry(ending).or_insert(0u64) += 1,
+                    match catch_unwind(|| Run::random(seed).finish()) {
+                        Ok((ending, _)) => *endings.entry(ending).or_insert(0u64) += 1,
                         Err(panic) => {
                             eprintln!("failed with HOSTILE_SEED={seed}");
                             resume_unwind(panic);
@@ -59,4 +62,26 @@ fn random_scripts() {
     if scripts >= 1000 {
         assert_eq!(total.len(), Ending::ALL.len(), "{total:?}");
     }
+}
+
+#[test]
+fn each_fault_of_the_catalogue() {
+    let mut wrong = Vec::new();
+    for script in catalogue() {
+        for seed in 0..4 {
+            let (ending, failed) = Run::new(script.clone(), seed).finish();
+            let right = match script.expect {
+                Some(Expect::Serves) => ending == Ending::Served && failed == 0,
+                Some(Expect::Errors) => ending == Ending::Served && failed > 0,
+                Some(Expect::Broken) => ending == Ending::Broken,
+                Some(Expect::Refused) => ending == Ending::Refused,
+                // Here the front end also looks without being notified.
+                Some(Expect::Stalls | Expect::Any) | None => true,
+            };
+            if !right {
+                wrong.push((script.name.clone(), seed, ending, failed));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
 }

@@ -56,8 +56,9 @@ impl Oracle {
         u64::from(self.ring.load(at)) | u64::from(self.ring.load(at + 4)) << 32
     }
 
-    /// Takes note of the requests that were published since the last time.
-    pub(crate) fn requests(&mut self) {
+    /// Takes note of the requests that were published since the last time. `races`: a fault may have
+    /// changed them since.
+    pub(crate) fn requests(&mut self, races: bool) {
         let prod = self.ring.load(REQ_PROD);
         while self.req_seen != prod {
             let at = self.entry(self.req_seen);
@@ -68,7 +69,7 @@ impl Oracle {
                 indirect,
             };
             let old = self.waiting.insert(self.long(at + 8), waiting);
-            assert!(old.is_none(), "an id in use is given out again");
+            assert!(races || old.is_none(), "an id in use is given out again");
             self.req_seen = self.req_seen.wrapping_add(1);
         }
     }
