@@ -31,14 +31,11 @@ pub(crate) struct Disk {
     /// How often each job is run with each driver, in turn.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// Say in which functions the instructions of a request are.
-    #[arg(long)]
-    profile: bool,
-    /// Count instructions, but take no timed measurements.
+    /// Count instructions and say in which functions they are, but take no timed measurements.
     #[arg(long)]
     only_instructions: bool,
     /// Take timed measurements, but count no instructions.
-    #[arg(long, conflicts_with_all = ["only_instructions", "profile"])]
+    #[arg(long, conflicts_with = "only_instructions")]
     only_timed: bool,
     /// Compare the stock driver with itself, to see how much of a difference is none.
     #[arg(long)]
@@ -57,7 +54,6 @@ impl Disk {
             rounds: self.rounds.unwrap_or(usual.rounds),
             timed: !self.only_instructions,
             instructions: !self.only_timed,
-            profile: self.profile,
             same: self.same,
             ..usual
         }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The counted runs: QEMU's clock advances by one nanosecond an instruction, so the CPU time that Xen
-//! accounts to the guest is the number of instructions that it executed. It depends on nothing that
-//! the machine underneath does.
+//! The counted runs: a plugin in the emulator counts the instructions that are executed, and QEMU's
+//! clock advances by one nanosecond an instruction, so that nothing depends on what the machine
+//! underneath does. The CPU time that Xen accounts to the guest is then a count too: of the guest's
+//! instructions and of those that the hypervisor executed on its behalf.
 //!
 //! A job is run with few and with many requests; the difference in instructions divided by the
 //! difference in requests is what a request costs, without fio's own start and end.
@@ -14,15 +15,16 @@ use crate::stop;
 
 use super::bed::{Bed, Length};
 use super::disk::Options;
+use super::hits::{Hits, Profiler, Rounds};
 use super::jobs::{Extent, Job};
 use super::plan::{turns, Turn};
-use super::profile::{profile, Hits, Profile, Profiler, Rounds};
+use super::profile::{profile, Profile};
 use super::report::Report;
 use super::sample::{Metric, Sample};
 use super::summary::Part;
 
 /// Requests of the short and of the long run.
-const REQUESTS: (u32, u32) = (256, 2304);
+const REQUESTS: (u32, u32) = (512, 4608);
 
 /// Counts, and puts the counts into the report.
 ///
@@ -42,20 +44,16 @@ pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> 
     let mut machine = MachineOptions::new("bench-disk-instructions");
     machine.icount = true;
     machine.cpus = 1;
-    let profiler = match options.profile {
-        true => Some(Profiler::prepare(ctx, &mut machine)?),
-        false => None,
-    };
+    let profiler = Profiler::prepare(ctx, &mut machine)?;
     let mut bed = Bed::boot(ctx, &machine, options.same)?;
     for turn in &plan {
         let job = jobs[turn.job];
         step.note(format!("{job}, {}", turn.driver.name()));
-        // The later rounds only show that the first can be repeated.
-        let profiler = profiler.as_ref().filter(|_| turn.round == 0);
-        let taken = count(&mut bed, *turn, job, profiler);
+        let taken = count(&mut bed, *turn, job, &profiler);
         stop::check()?;
         let taken = taken.map(|(sample, profile)| {
-            report.profiles.extend(profile);
+            // The later rounds only show that the first can be repeated.
+            report.profiles.extend((turn.round == 0).then_some(profile));
             sample
         });
         if !report.counted.put(turn, taken) {
@@ -70,40 +68,34 @@ pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> 
     Ok(())
 }
 
-/// Counts a job, and says where the instructions went if there is a profiler.
-fn count(
-    bed: &mut Bed,
-    turn: Turn,
-    job: Job,
-    profiler: Option<&Profiler>,
-) -> Result<(Sample, Option<Profile>)> {
+/// Counts a job, and says where the instructions went.
+fn count(bed: &mut Bed, turn: Turn, job: Job, profiler: &Profiler) -> Result<(Sample, Profile)> {
     bed.switch(turn.driver)?;
-    let take = || profiler.map(Profiler::take).transpose();
-    let mut cost = |requests| -> Result<(u64, Option<(Hits, Hits)>)> {
-        let first = take()?;
+    let mut cost = |requests| -> Result<(u64, (Hits, Hits))> {
+        let first = profiler.take()?;
         let before = bed.counters()?;
         bed.fio(job, Length::Requests(requests))?;
         let after = bed.counters()?;
-        Ok((after.cpu_ns - before.cpu_ns, first.zip(take()?)))
+        Ok((after.cpu_ns - before.cpu_ns, (first, profiler.take()?)))
     };
     let (few, many) = REQUESTS;
-    let (short, short_hits) = cost(few)?;
-    let (long, long_hits) = cost(many)?;
+    let (short_ns, short) = cost(few)?;
+    let (long_ns, long) = cost(many)?;
     ensure!(
-        long > short,
-        "{many} requests took {long} instructions and {few} took {short}: the clock does not count"
+        long_ns > short_ns,
+        "{many} requests took {long_ns} ns and {few} took {short_ns}: the clock does not count"
     );
     let requests = f64::from((many - few) * job.processes);
-    let mut sample = Sample::default();
-    sample.set(Metric::Instructions, Some((long - short) as f64 / requests));
-    let Some((short, long)) = short_hits.zip(long_hits) else {
-        return Ok((sample, None));
-    };
-    let rounds = Rounds {
+    let counts = Rounds {
         short,
         long,
         requests,
-    };
-    let profile = profile(&mut bed.machine, &bed.guest, job, turn.driver, &rounds)?;
-    Ok((sample, Some(profile)))
+    }
+    .per_request();
+    let profile = profile(&mut bed.machine, &bed.guest, job, turn.driver, &counts)?;
+    let mut sample = Sample::default();
+    let with_hypervisor = (long_ns - short_ns) as f64 / requests;
+    sample.set(Metric::Instructions, Some(profile.sum()));
+    sample.set(Metric::WithHypervisor, Some(with_hypervisor));
+    Ok((sample, profile))
 }

@@ -26,8 +26,6 @@ pub struct Options {
     pub timed: bool,
     /// Count instructions.
     pub instructions: bool,
-    /// Say in which functions the counted instructions are.
-    pub profile: bool,
     /// Compare the stock driver with itself: shows how much of a difference is none.
     pub same: bool,
 }
@@ -46,7 +44,6 @@ impl Options {
             millis,
             timed: true,
             instructions: true,
-            profile: false,
             same: false,
         }
     }

@@ -119,8 +119,10 @@ fn counted(out: &mut String, results: &[JobResult]) -> Result<()> {
         "guest instructions per request, ours to stock",
         &[1.0, 0.8],
     )?;
-    absolute_plot(out, results, metric)?;
-    table(out, results, &[metric]);
+    for metric in Metric::COUNTED {
+        absolute_plot(out, results, metric)?;
+    }
+    table(out, results, &Metric::COUNTED);
     Ok(())
 }
 

@@ -2,12 +2,13 @@
 //! Benchmarks: the stock drivers and ours side by side, and what to make of the numbers.
 //!
 //! [`jobs`] says what is measured and [`plan`] in which order; [`bed`] is the machine with a guest in
-//! which [`timed`] and [`counted`] measure; [`sample`], [`stats`] and [`summary`] are the numbers;
+//! which [`timed`] and [`counted`] measure, the latter with [`hits`] and [`profile`]; [`sample`], [`stats`] and [`summary`] are the numbers;
 //! [`text`], [`html`] and [`plot`] show them.
 
 pub mod bed;
 pub mod counted;
 mod disk;
+pub mod hits;
 pub mod html;
 pub mod jobs;
 pub mod plan;

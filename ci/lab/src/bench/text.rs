@@ -40,8 +40,11 @@ pub fn render(report: &Report, findings: &Findings) -> String {
         out.push_str(&ratios(&findings.timed, &columns));
     }
     if !findings.counted.is_empty() {
-        out.push_str("\nInstructions that the guest executed per request\n\n");
-        let columns = [("instructions/IO", Metric::Instructions)];
+        out.push_str("\nInstructions per request\n\n");
+        let columns = [
+            ("guest", Metric::Instructions),
+            ("guest and hypervisor", Metric::WithHypervisor),
+        ];
         out.push_str(&absolute(&findings.counted, &columns));
         out.push('\n');
         out.push_str(&ratios(&findings.counted, &columns));
