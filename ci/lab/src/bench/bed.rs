@@ -17,7 +17,6 @@ use crate::machine::{Disk, Guest, GuestSpec, GuestType, Machine, MachineOptions}
 use super::jobs::Job;
 
 /// The front end under test.
-const MODULE: &str = "xen-blkfront";
 
 /// Its disk in the guest.
 const DISK: &str = "/dev/xvda";
@@ -91,53 +90,14 @@ impl Bed {
             return Ok(());
         }
         let disk = Disk::device(BACKING.2, "xvda");
-        if self.loaded.take().is_some() {
-            // The bus holds a module that is bound to a device, so the disk is unplugged first.
-            self.machine.detach(&self.guest, "xvda", false)?;
-            self.unload()?;
-        }
+        let loaded = self.loaded.take().is_some();
         let wanted = if self.same { Driver::Stock } else { driver };
+        self.machine
+            .switch_driver(&self.guest, &disk, wanted, loaded)?;
         let mut guest = self.machine.at(&self.guest);
-        guest.load(MODULE, "", wanted)?;
-        let state = guest
-            .module(MODULE)?
-            .with_context(|| format!("{MODULE} was loaded, but is not there"))?;
-        ensure!(
-            state.taint.contains('O') == (wanted == Driver::Ours),
-            "the {} {MODULE} was asked for, but another one is loaded",
-            wanted.name()
-        );
-        self.machine.attach(&self.guest, &disk)?;
-        let mut guest = self.machine.at(&self.guest);
-        let wait = format!(
-            "i=0; while [ $i -lt 300 ]; do \
-             [ \"$(cat /sys/class/block/xvda/size 2>/dev/null || echo 0)\" != 0 ] && \
-             [ -b {DISK} ] && exit 0; sleep 0.05; i=$((i + 1)); done; exit 1"
-        );
-        let exit = guest.shell(&wait, STEP)?;
-        ensure!(
-            exit.code == 0,
-            "{DISK} did not come back under the {} driver within {} ms",
-            driver.name(),
-            exit.ms
-        );
         // Takes the one-time cost of the first requests out of the measurement: granting pages.
         guest.digest(DISK, 0, 8 << 20, STEP)?;
         self.loaded = Some(driver);
-        Ok(())
-    }
-
-    /// Removes the driver. The disk goes a moment after the tools have said so, and holds it till then.
-    fn unload(&mut self) -> Result<()> {
-        let mut guest = self.machine.at(&self.guest);
-        let mut tries = 0;
-        while let Err(error) = guest.unload(MODULE) {
-            tries += 1;
-            if tries > 20 {
-                return Err(error);
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
         Ok(())
     }
 

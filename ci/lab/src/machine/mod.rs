@@ -11,6 +11,7 @@
 
 mod calls;
 mod guest;
+mod switch;
 mod verdict;
 
 use std::io::{BufRead as _, BufReader, Write as _};

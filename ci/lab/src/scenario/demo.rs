@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{ensure, Context as _, Result};
+use anyhow::{ensure, Result};
 use portico_agent::proto::{Driver, Fio};
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::machine::{Disk, Guest, GuestSpec, GuestType, Machine, MachineOptions}
 use crate::report::{self, Facts};
 
 use super::io::{self, FIRST, MIB};
-use super::stage::{quiet, wait_for};
+use super::stage::quiet;
 
 const SHORT: Duration = Duration::from_secs(60);
 
@@ -69,7 +69,7 @@ pub(super) fn run(ctx: &Context, kind: GuestType) -> Result<()> {
         .load("brd", "rd_nr=1 rd_size=131072", Driver::Stock)?;
     let mut spec = GuestSpec::new("demo", kind, Driver::Ours);
     spec.memory_mib = 448;
-    spec.disks.push(Disk::device(FIRST.dom0, "xvda"));
+    spec.disks.push(disk());
     let guest = machine.create(&spec)?;
     step.done("");
 
@@ -100,7 +100,9 @@ fn show(ctx: &Context, machine: &mut Machine, guest: &Guest, hypervisor: String)
     let step = progress.step("measuring both drivers in turn");
     for round in 0..ROUNDS {
         for (side, driver) in [Driver::Ours, Driver::Stock].into_iter().enumerate() {
-            switch(machine, guest, driver, round == 0 && side == 0)?;
+            if round != 0 || side != 0 {
+                machine.switch_driver(guest, &disk(), driver, true)?;
+            }
             for (job, speeds) in JOBS.iter().zip(&mut speeds) {
                 step.note(format!("round {}: {}, {}", round + 1, driver.name(), job.0));
                 speeds[side].push(measure(machine, guest, *job)?);
@@ -134,23 +136,8 @@ fn show(ctx: &Context, machine: &mut Machine, guest: &Guest, hypervisor: String)
     })
 }
 
-/// Has `xvda` driven by the other driver.
-fn switch(machine: &mut Machine, guest: &Guest, driver: Driver, loaded: bool) -> Result<()> {
-    if loaded {
-        return Ok(());
-    }
-    // udev-like helpers do not run in the guest, but the kernel itself may look at a fresh disk.
-    for last in [false, false, true] {
-        match machine.at(guest).unload("xen-blkfront") {
-            Ok(()) => break,
-            Err(error) if last => return Err(error),
-            Err(_) => std::thread::sleep(Duration::from_millis(500)),
-        }
-    }
-    machine.at(guest).load("xen-blkfront", "", driver)?;
-    let there = "[ -b /dev/xvda ] && [ $(cat /sys/block/xvda/size) != 0 ]";
-    wait_for(machine, guest, there, SHORT)
-        .with_context(|| format!("xvda to come back under the {} driver", driver.name()))
+fn disk() -> Disk {
+    Disk::device(FIRST.dom0, "xvda")
 }
 
 fn measure(machine: &mut Machine, guest: &Guest, job: (&str, &str, u64, u32)) -> Result<f64> {
