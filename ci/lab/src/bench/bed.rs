@@ -16,8 +16,6 @@ use crate::machine::{Disk, Guest, GuestSpec, GuestType, Machine, MachineOptions}
 
 use super::jobs::Job;
 
-/// The front end under test.
-
 /// Its disk in the guest.
 const DISK: &str = "/dev/xvda";
 
