@@ -17,8 +17,10 @@ const INDIRECT: u8 = 6;
 pub(crate) enum Expect {
     /// So many answers, all right.
     Answers(u32),
-    /// A violation, after so many right answers.
-    Violation(u32),
+    /// A producer index that cannot be.
+    Producer,
+    /// An answer that is wrong.
+    Wrong,
 }
 
 struct Waiting {
@@ -84,7 +86,7 @@ impl Oracle {
         let prod = self.ring.load(RSP_PROD);
         let outstanding = self.req_seen.wrapping_sub(self.rsp_cons);
         if prod.wrapping_sub(self.rsp_cons) > outstanding {
-            return Expect::Violation(0);
+            return Expect::Producer;
         }
         let mut right = 0;
         while self.rsp_cons != prod {
@@ -94,7 +96,7 @@ impl Oracle {
             match self.waiting.remove(&self.long(at)) {
                 Some(asked)
                     if asked.operation == operation || asked.indirect && operation == INDIRECT => {}
-                _ => return Expect::Violation(right),
+                _ => return Expect::Wrong,
             }
             right += 1;
         }
