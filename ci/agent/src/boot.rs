@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What the kernel command line tells the agent, as `portico.NAME=VALUE`.
+/// What the kernel command line tells the agent, as `lab.NAME=VALUE`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// `role`: `dom0` or `guest`.
@@ -36,7 +36,7 @@ impl Settings {
         let mut settings = Settings::default();
         for word in line.split_whitespace() {
             let Some((key, value)) = word
-                .strip_prefix("portico.")
+                .strip_prefix("lab.")
                 .and_then(|w| w.split_once('='))
             else {
                 continue;
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn the_command_line_is_understood() {
         let settings = Settings::parse(
-            "console=hvc0 portico.role=guest portico.driver=ours portico.modules=xen-blkfront,ext4 quiet",
+            "console=hvc0 lab.role=guest lab.driver=ours lab.modules=xen-blkfront,ext4 quiet",
         );
         assert_eq!(settings.role, "guest");
         assert_eq!(settings.driver, Some(Driver::Ours));

@@ -40,7 +40,7 @@ fn main() {
             guest::serve(&agent);
         }
         other => boot::say(format_args!(
-            "no role portico.role={other:?}: it is dom0 or guest"
+            "no role lab.role={other:?}: it is dom0 or guest"
         )),
     }
 }

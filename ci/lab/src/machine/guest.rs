@@ -138,11 +138,11 @@ impl GuestSpec {
             .map(|disk| format!("{:?}", disk.specification()))
             .collect();
         let mut cmdline = format!(
-            "console=hvc0 loglevel=7 mitigations=off panic=1 portico.role=guest portico.driver={}",
+            "console=hvc0 loglevel=7 mitigations=off panic=1 lab.role=guest lab.driver={}",
             self.driver.name()
         );
         if !self.modules.is_empty() {
-            cmdline.push_str(&format!(" portico.modules={}", self.modules.join(",")));
+            cmdline.push_str(&format!(" lab.modules={}", self.modules.join(",")));
         }
         if self.kind != GuestType::Hvm {
             // Reads an AMD register that is not there and faults.
@@ -214,6 +214,10 @@ impl fmt::Display for Guest {
     }
 }
 
+fn console_log(name: &str) -> String {
+    format!("/var/log/xen/console/guest-{name}.log")
+}
+
 impl Machine {
     /// Creates a guest and waits for its agent.
     ///
@@ -224,6 +228,8 @@ impl Machine {
     pub fn create(&mut self, spec: &GuestSpec) -> Result<Guest> {
         let path = format!("/tmp/{}.cfg", spec.name);
         self.dom0().write(&path, &spec.configuration())?;
+        // Not to be taken for what an earlier guest of this name has printed.
+        self.dom0().write(&console_log(&spec.name), "")?;
         let begun = self.seconds();
         if let Err(error) = self.dom0().run(&["xl", "create", &path], XL_LIMIT) {
             let show = "tail -n 20 /var/log/xen/*.log";
@@ -269,7 +275,7 @@ impl Machine {
     ///
     /// When dom0 does not answer.
     pub fn console(&mut self, guest: &Guest) -> Result<String> {
-        let path = format!("/var/log/xen/console/guest-{}.log", guest.name);
+        let path = console_log(&guest.name);
         let text = self
             .dom0()
             .run(&["tail", "-c", "100000", &path], Duration::from_secs(20))?
@@ -349,8 +355,9 @@ impl Machine {
     ///
     /// When xl fails.
     pub fn detach(&mut self, guest: &Guest, vdev: &str, force: bool) -> Result<()> {
-        let mut argv = vec!["xl", "block-detach", &guest.name, vdev];
+        let mut argv = vec!["xl", "block-detach"];
         argv.extend(force.then_some("--force"));
+        argv.extend([guest.name.as_str(), vdev]);
         self.dom0().run(&argv, XL_LIMIT)?;
         Ok(())
     }
@@ -377,7 +384,7 @@ mod tests {
         spec.disks.push(Disk::device("/dev/ram0", "xvda"));
         let text = spec.configuration();
         assert!(text.contains("disk=[\"phy:/dev/ram0,xvda,w\"]"), "{text}");
-        assert!(text.contains("portico.driver=ours") && text.contains("initcall_blacklist="));
+        assert!(text.contains("lab.driver=ours") && text.contains("initcall_blacklist="));
         let mut disk = Disk::device("/dev/ram0", "xvdb");
         disk.more.push("cdrom".into());
         disk.writable = false;

@@ -305,7 +305,7 @@ fn arguments(options: &MachineOptions, images: &Images) -> Vec<String> {
         " dom0_mem={mib}M,max:{mib}M dom0_max_vcpus={vcpus}"
     ));
     let mut dom0 = String::from(
-        "console=hvc0 quiet loglevel=4 mitigations=off panic=1 sysrq_always_enabled=1 portico.role=dom0",
+        "console=hvc0 quiet loglevel=4 mitigations=off panic=1 sysrq_always_enabled=1 lab.role=dom0",
     );
     for (line, more) in [(&mut xen, &options.xen), (&mut dom0, &options.dom0)] {
         for word in more {

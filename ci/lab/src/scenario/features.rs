@@ -225,7 +225,10 @@ fn in_effect(
     used("indirect", setting.indirect > DIRECT)?;
     let both = setting.persistent_front && setting.persistent_back;
     used("persistent_hits", both)?;
-    used("bounces", !setting.trusted || both)
+    if !setting.trusted {
+        used("bounces", true)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -164,10 +164,10 @@ fn discard(machine: &mut Machine, guest: &Guest, facts: &mut Facts) -> Result<()
         "blocks_before_and_after_discard".into(),
         vec![before, after].into(),
     );
+    let freed = before.saturating_sub(after);
     ensure!(
-        before - after >= 15 * MIB / 512,
-        "a discard of 16 MiB freed {} blocks of 512 bytes",
-        before - after
+        freed >= 15 * MIB / 512,
+        "a discard of 16 MiB freed {freed} blocks of 512 bytes"
     );
     // What was not discarded is still there.
     let kept = machine

@@ -30,7 +30,7 @@ pub(super) fn run(ctx: &Context, driver: Driver, _full: bool) -> Result<Tally> {
     stage.case("hvm", |machine, facts| {
         let mut spec = GuestSpec::new("root", GuestType::Hvm, driver);
         spec.modules.push("ext4".into());
-        spec.cmdline.push("portico.root=/dev/xvda".into());
+        spec.cmdline.push("lab.root=/dev/xvda".into());
         spec.disks.push(Disk::device("/dev/vda", "xvda"));
 
         let guest = machine.create(&spec)?;
