@@ -89,7 +89,8 @@ pub(crate) fn set_features(limits: &mut Limits, features: &Features) {
     let all_if = |on| if on { u32::MAX } else { 0 };
     limits
         .write_cache(features.flush || features.barrier)
-        .fua(features.barrier)
+        // A barrier is not known to make its own data durable: a flush, where there is one, is.
+        .fua(features.barrier && !features.flush)
         .max_discard_sectors(all_if(features.discard))
         .max_secure_erase_sectors(all_if(features.secure));
 }

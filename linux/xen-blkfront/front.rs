@@ -267,8 +267,8 @@ impl Front {
             format_args!("{}", self.vdev),
             disk.sectors,
             match (ability.features.flush, ability.features.barrier) {
-                (_, true) => "barrier: enabled",
-                (true, false) => "flush diskcache: enabled",
+                (true, _) => "flush diskcache: enabled",
+                (false, true) => "barrier: enabled",
                 (false, false) => "barrier or flush: disabled",
             },
             on(ability.persistent),

@@ -23,7 +23,8 @@ pub const SEGMENTS_PER_PAGE: usize = crate::shared::PAGE_SIZE / core::mem::size_
 pub const OP_READ: u8 = 0;
 /// `BLKIF_OP_WRITE`.
 pub const OP_WRITE: u8 = 1;
-/// `BLKIF_OP_WRITE_BARRIER`: the write, and all before it, are durable when it is answered.
+/// `BLKIF_OP_WRITE_BARRIER`: all writes before it are done first, all after it later. Whether its own
+/// data is durable when it is answered, the protocol does not say.
 pub const OP_WRITE_BARRIER: u8 = 2;
 /// `BLKIF_OP_FLUSH_DISKCACHE`.
 pub const OP_FLUSH_DISKCACHE: u8 = 3;

@@ -69,9 +69,11 @@ impl<H: Host> Queue<H> {
             return Err((io, Busy::Grants));
         }
 
-        // A barrier carries its data directly. What does not fit is written, then flushed.
+        // A barrier orders its data, but a back end with a cache (Linux' flushes it *before* the data)
+        // may answer while the data is still in it: where it can flush, that follows the write. A
+        // barrier carries its data directly; what does not fit is written, then flushed, too.
         let features = self.setup.features;
-        let barrier = fua && features.barrier && total <= wire::MAX_SEGMENTS;
+        let barrier = fua && features.barrier && !features.flush && total <= wire::MAX_SEGMENTS;
         let operation = if barrier {
             wire::OP_WRITE_BARRIER
         } else {
