@@ -69,6 +69,8 @@ impl<H: Host, T: Copy> Stack<H, T> {
 /// Claimed references that grant nothing.
 pub struct Refs<H: Host> {
     spare: Stack<H, GrantRef>,
+    /// How many of them nobody has needed since the last [`trim`](Self::trim).
+    idle: usize,
 }
 
 impl<H: Host> Refs<H> {
@@ -76,6 +78,7 @@ impl<H: Host> Refs<H> {
     pub fn new(host: &H, capacity: usize) -> Result<Self, NoMemory> {
         Ok(Self {
             spare: Stack::new(host, capacity, NO_REF)?,
+            idle: 0,
         })
     }
 
@@ -91,6 +94,7 @@ impl<H: Host> Refs<H> {
                 return false;
             }
         }
+        self.idle = self.idle.min(self.spare.len().saturating_sub(n));
         true
     }
 
@@ -106,6 +110,17 @@ impl<H: Host> Refs<H> {
         if !self.spare.push(gref) {
             host.release(gref);
         }
+    }
+
+    /// Gives back what nobody has needed since the last call: the host's references are for all of its
+    /// devices.
+    pub fn trim(&mut self, host: &H) {
+        for _ in 0..self.idle {
+            if let Some(gref) = self.spare.pop() {
+                host.release(gref);
+            }
+        }
+        self.idle = self.spare.len();
     }
 
     /// Gives all back to the host.

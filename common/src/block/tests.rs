@@ -294,6 +294,28 @@ fn no_grant_reference_is_busy_and_nothing_is_lost() {
 }
 
 #[test]
+fn references_that_are_not_needed_go_back() {
+    let (sim, mut queue, mut back) = pair(SETUP, 1);
+    let mut exchange = |queue: &mut Queue<Sim>, segments: usize| {
+        submit(queue, sim.io(0, Op::Read, 0, &vec![(0, 4096); segments]));
+        let _ = queue.push();
+        back.serve_all();
+        assert_eq!(finished(queue).len(), 1);
+    };
+    exchange(&mut queue, 11);
+    queue.purge();
+    assert_eq!(sim.claimed(), 11, "just used");
+    exchange(&mut queue, 4);
+    queue.purge();
+    assert_eq!(sim.claimed(), 4);
+    exchange(&mut queue, 11);
+    queue.purge();
+    queue.purge();
+    assert_eq!(sim.claimed(), 0);
+    exchange(&mut queue, 11);
+}
+
+#[test]
 fn malformed_segments_are_refused() {
     let (sim, mut queue, _) = pair(SETUP, 1);
     for pieces in [&[][..], &[(0, 0)], &[(1, 512)], &[(0, 100)], &[(512, 4096)]] {
@@ -303,7 +325,7 @@ fn malformed_segments_are_refused() {
 }
 
 #[test]
-fn fua_is_a_barrier_or_a_flush_after_the_write() {
+fn fua_is_a_flush_after_the_write_or_else_a_barrier() {
     let fua = Op::Write { fua: true };
     let barrier = Features {
         flush: false,
@@ -326,7 +348,7 @@ fn fua_is_a_barrier_or_a_flush_after_the_write() {
         wire::OP_FLUSH_DISKCACHE,
     );
     for (features, pieces, seen) in [
-        (ALL, &small[..], vec![b]),
+        (ALL, &small[..], vec![w, f]),
         (barrier, &small, vec![b]),
         (flush, &small, vec![w, f]),
         (neither, &small, vec![w]),
@@ -382,16 +404,15 @@ fn eopnotsupp_takes_the_feature_away_and_loses_no_write() {
         },
         ..SETUP
     };
-    assert_eq!(
-        answered(SETUP, Op::Write { fua: true }, no),
-        (
-            Outcome::Retry,
-            Features {
-                barrier: false,
-                ..ALL
-            }
-        )
-    );
+    let barrier_only = Setup {
+        features: Features {
+            flush: false,
+            ..ALL
+        },
+        ..SETUP
+    };
+    let (outcome, features) = answered(barrier_only, Op::Write { fua: true }, no);
+    assert_eq!((outcome, features.barrier), (Outcome::Retry, false));
     assert_eq!(answered(SETUP, Op::Flush, no).0, Outcome::Retry);
     let (outcome, features) = answered(flush_only, Op::Flush, no);
     assert_eq!((outcome, features.flush), (Outcome::Unsupported, false));

@@ -150,7 +150,11 @@ impl<H: Host> Queue<H> {
             })
         })?;
         // With persistent grants, a back end maps whatever it is given for reading and writing.
-        let access = if setup.persistent { Access::ReadWrite } else { Access::ReadOnly };
+        let access = if setup.persistent {
+            Access::ReadWrite
+        } else {
+            Access::ReadOnly
+        };
         for indirect in queue.indirect.iter_mut() {
             let gref = host.claim().ok_or(NoMemory)?;
             host.grant(gref, indirect.page.gfn(), access);
@@ -214,11 +218,17 @@ impl<H: Host> Queue<H> {
     }
 
     /// Ends persistent grants that are not in use here and that the back end has let go; returns how
-    /// many. To be called now and then.
+    /// many. Gives references back to the host that were not needed since the last call. To be called
+    /// now and then.
     pub fn purge(&mut self) -> usize {
         let Self {
-            host, pool, setup, ..
+            host,
+            pool,
+            refs,
+            setup,
+            ..
         } = self;
+        refs.trim(host);
         match pool {
             Some(pool) if setup.persistent => pool.purge(host),
             _ => 0,
