@@ -67,6 +67,8 @@ impl Step {
         use State::*;
         match (own, peer) {
             (Closed, _) => Self::Wait,
+            // What an earlier connection left: a back end that sees this end start anew starts, too.
+            (Initialising, Closed) => Self::Wait,
             (_, Closing | Closed) => Self::Close,
             (Initialising, InitWait) => Self::SetUp,
             (Initialising | Initialised, Connected) => Self::Connect,
@@ -203,7 +205,12 @@ mod tests {
         }
         for own in states.filter(|own| *own != State::Closed) {
             assert_eq!(Step::next(own, State::Closing), Step::Close);
-            assert_eq!(Step::next(own, State::Closed), Step::Close);
+            // Except before there is anything to close.
+            let closed = match own {
+                State::Initialising => Step::Wait,
+                _ => Step::Close,
+            };
+            assert_eq!(Step::next(own, State::Closed), closed);
         }
     }
 
