@@ -82,6 +82,9 @@ struct Connection {
     shown: Shown,
     /// What the back end says of the disk.
     disk: Option<Disk>,
+    /// The first of the disk's queues that is polled. What the disk has made of its queues stays, however
+    /// many rings there are after a resume.
+    first_polled: u32,
 }
 
 /// One device, as all that serve it see it.
@@ -128,7 +131,7 @@ impl Front {
         let (interrupt, poll) = params::queues();
         let mut rings = KVec::new();
         for _ in 0..interrupt.min(nr_cpu_ids()).saturating_add(poll) {
-            rings.push(Ring::new()?, GFP_KERNEL)?;
+            rings.push(Ring::new(dev.into())?, GFP_KERNEL)?;
         }
         let connection = Connection {
             params: params::now(true),
@@ -137,6 +140,7 @@ impl Front {
             channels: KVec::new(),
             shown: Shown::Nothing,
             disk: None,
+            first_polled: 0,
         };
         let name = dev.nodename().to_bytes();
         let handle = name.rsplit(|byte| *byte == b'/').next().and_then(parse_number).unwrap_or(0);
@@ -229,12 +233,15 @@ impl Front {
         };
         let connection = &mut *connection;
         let told = core::mem::take(&mut connection.told);
-        let interrupt = shape.queues.saturating_sub(Self::polled(shape.queues));
+        if matches!(connection.shown, Shown::Nothing) {
+            connection.first_polled = shape.queues.saturating_sub(Self::polled(shape.queues));
+        }
+        let first_polled = connection.first_polled;
         for (((told, ring), channel), index) in
             told.into_iter().zip(self.rings.iter()).zip(connection.channels.iter()).zip(0..)
         {
             let queue = Queue::new(Host::new(dev), told.ring, setup).map_err(|_| ENOMEM)?;
-            let live = Live::new(queue, channel.notifier(), index >= interrupt, attend.clone());
+            let live = Live::new(queue, channel.notifier(), index >= first_polled, attend.clone());
             drop(ring.replace(Link::Live(live)));
         }
         for (ring, index) in self.rings.iter().zip(0u32..).skip(shape.queues as usize) {
@@ -255,7 +262,6 @@ impl Front {
                 shown.set_read_only(disk.read_only);
                 shown.update_limits(|limits| set_limits(limits, &disk, &ability))?;
                 dev.switch_state(State::Connected);
-                shown.kick_requeued();
                 shown.run_queues();
             }
             Shown::New(_) | Shown::Adding | Shown::Gone => dev.switch_state(State::Connected),
@@ -364,15 +370,7 @@ impl Front {
 
     /// Lets no request in any more, waits some time for those inside, and fails the rest.
     fn finish(&self) {
-        {
-            let connection = self.connection.lock();
-            if let Shown::Disk(shown) = &connection.shown {
-                shown.mark_dead();
-            }
-            for ring in self.rings.iter() {
-                ring.close();
-            }
-        }
+        self.rings.iter().for_each(|ring| ring.close());
         let pending = || self.rings.iter().map(|ring| ring.pending()).sum::<usize>();
         if !wait(FINISH_MS, || pending() == 0) {
             dev_warn!(self.dev, "the back end owes {} responses: they are given up\n", pending());
@@ -380,8 +378,9 @@ impl Front {
         }
         let connection = self.connection.lock();
         if let Shown::Disk(shown) = &connection.shown {
+            // Not before: a file system that hears of it waits for what it has under way.
+            shown.mark_dead();
             // What waits for a ring fails now.
-            shown.kick_requeued();
             shown.run_queues();
         }
     }
@@ -392,7 +391,9 @@ impl Front {
         for ring in self.rings.iter() {
             let mut before = ring.replace(link());
             if let (Link::Live(live), true) = (&mut before, requeue) {
-                live.queue.drain(|request| request.requeue());
+                // They come back at once, wait here, and go on when the ring is up again, also those of a
+                // disk that is being added, and if somebody waits for them to freeze the queue meanwhile.
+                live.queue.drain(|request| request.requeue_now());
             } else {
                 before.fail(&mut Batch::new());
             }
@@ -545,6 +546,11 @@ impl xenbus::Driver for Blkfront {
         };
         if let Err(error) = done {
             dev.fatal(error, format_args!("{}: cannot be connected", front.vdev));
+            // After a resume requests wait for this.
+            front.rings.iter().for_each(|ring| {
+                ring.close();
+                ring.fail();
+            });
         }
     }
 

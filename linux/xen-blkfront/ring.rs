@@ -5,13 +5,15 @@
 use kernel::{
     new_spinlock_irq,
     prelude::*,
-    sync::{Arc, SpinLockIrq},
+    sync::{aref::ARef, Arc, SpinLockIrq},
+    time::{Delta, Instant, Monotonic},
 };
 use portico::{
     block::{Batch, HwQueue, Op, Operations, Request, Requests, Status, TimedOut, Timeout},
     event::{Handler, Notifier, Verdict},
     host::Host,
     work::Delayed,
+    xenbus::Device,
 };
 use portico_core::block::{Busy, Outcome, Queue, Stats, Violation};
 
@@ -19,6 +21,9 @@ use crate::{
     disk::BlkDisk,
     front::{Attend, Front},
 };
+
+/// Time between two complaints of one ring.
+const COMPLAIN_AGAIN: Delta = Delta::from_secs(10);
 
 /// The driver as the block layer sees it.
 pub(crate) struct Blk;
@@ -34,6 +39,8 @@ pub(crate) struct Live {
     polled: bool,
     /// What the back end did wrong, until somebody has said so.
     pub(crate) violation: Option<Violation>,
+    /// When somebody last complained of late requests.
+    complained: Option<Instant<Monotonic>>,
     attend: Arc<Delayed<Attend>>,
 }
 
@@ -44,7 +51,16 @@ impl Live {
         polled: bool,
         attend: Arc<Delayed<Attend>>,
     ) -> Self {
-        Self { queue, notifier, polled, violation: None, attend }
+        Self { queue, notifier, polled, violation: None, complained: None, attend }
+    }
+
+    /// Whether to complain of a late request: of all that are late together one is enough.
+    fn may_complain(&mut self) -> bool {
+        if self.complained.is_some_and(|at| at.elapsed() < COMPLAIN_AGAIN) {
+            return false;
+        }
+        self.complained = Some(Instant::now());
+        true
     }
 
     /// Puts a request into the ring.
@@ -115,14 +131,15 @@ impl Link {
 /// One hardware queue.
 #[pin_data]
 pub(crate) struct Ring {
+    dev: ARef<Device>,
     #[pin]
     link: SpinLockIrq<Link>,
 }
 
 impl Ring {
-    pub(crate) fn new() -> Result<Arc<Self>> {
+    pub(crate) fn new(dev: ARef<Device>) -> Result<Arc<Self>> {
         Arc::pin_init(
-            pin_init!(Self { link <- new_spinlock_irq!(Link::Down, "Ring::link") }),
+            pin_init!(Self { dev, link <- new_spinlock_irq!(Link::Down, "Ring::link") }),
             GFP_KERNEL,
         )
     }
@@ -331,21 +348,26 @@ impl Operations for Blk {
 
     fn timeout(queue: HwQueue<'_, Self>, request: &TimedOut<'_, Self>) -> Timeout {
         let mut batch = Batch::new();
-        let seen = queue.data().follow(|live| (live.reap(&mut batch), live.queue.pending().count()));
+        let ring = queue.data();
+        let seen = ring.follow(|live| {
+            (live.reap(&mut batch), live.queue.pending().count(), live.may_complain())
+        });
         batch.complete();
         let index = queue.index();
         match seen {
-            Some((Some(0), owed)) => pr_warn!(
+            Some((Some(0), owed, true)) => dev_warn!(
+                ring.dev,
                 "queue {index}: {:?} of {} sectors at {} takes long: the back end owes {owed} responses\n",
                 request.op(),
                 request.sectors(),
                 request.sector()
             ),
-            Some((Some(reaped), _)) => {
-                pr_warn!("queue {index}: {reaped} responses had come without a notification\n");
-            }
-            Some((None, _)) => pr_warn!("queue {index}: the back end broke the protocol\n"),
-            None => pr_warn!("queue {index}: there is no back end yet\n"),
+            Some((Some(reaped), _, true)) => dev_warn!(
+                ring.dev,
+                "queue {index}: {reaped} responses had come without a notification\n"
+            ),
+            // A broken ring has been reported, and without a ring a request waits in the block layer.
+            _ => {}
         }
         Timeout::Wait
     }
