@@ -13,7 +13,11 @@ use kernel::{
     new_mutex,
     prelude::*,
     str::CString,
-    sync::{aref::ARef, Arc, Mutex},
+    sync::{
+        aref::ARef,
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
     time::{delay::fsleep, Delta},
 };
 use portico::{
@@ -385,6 +389,16 @@ impl Front {
         }
     }
 
+    /// Removes the disk, if it is shown; its last requests are served meanwhile.
+    fn remove_disk(&self) {
+        let mut connection = self.connection.lock();
+        if let Shown::Disk(_) = &connection.shown {
+            let shown = core::mem::replace(&mut connection.shown, Shown::Gone);
+            drop(connection);
+            drop(shown);
+        }
+    }
+
     /// Gives up the rings: nothing that the back end could still reach is left. What was in them is
     /// `lost`, or fails.
     fn tear_down(&self, link: impl Fn() -> Link, requeue: bool) {
@@ -482,6 +496,29 @@ impl Run for Purge {
     }
 }
 
+/// Gives the rings up when nothing is answered any more while the disk is being removed.
+pub(crate) struct GiveUp {
+    front: Arc<Front>,
+    /// Responses when it was last looked.
+    answered: Atomic<u64>,
+}
+
+impl Run for GiveUp {
+    fn run(&self) -> Option<u32> {
+        let front = &self.front;
+        let owed = front.rings.iter().map(|ring| ring.pending() as u64).sum::<u64>();
+        let sent = front.rings.iter().filter_map(|ring| ring.stats());
+        let answered = sent.map(|(stats, _)| stats.requests).sum::<u64>().wrapping_sub(owed);
+        if owed == 0 || self.answered.load(Relaxed) != answered {
+            self.answered.store(answered, Relaxed);
+            return Some(FINISH_MS);
+        }
+        dev_warn!(front.dev, "the back end owes {owed} responses: they are given up\n");
+        front.rings.iter().for_each(|ring| ring.fail());
+        None
+    }
+}
+
 /// What xenbus keeps of a device.
 #[pin_data]
 pub(crate) struct Blkfront {
@@ -491,6 +528,8 @@ pub(crate) struct Blkfront {
     add: Delayed<Add>,
     #[pin]
     purge: Delayed<Purge>,
+    #[pin]
+    give_up: Delayed<GiveUp>,
     attend: Arc<Delayed<Attend>>,
     front: Arc<Front>,
 }
@@ -501,11 +540,14 @@ impl Blkfront {
         let attend = Arc::pin_init(Delayed::new(Arc::new(Attend(front.clone()), GFP_KERNEL)?), GFP_KERNEL)?;
         let add = Arc::new(Add(front.clone()), GFP_KERNEL)?;
         let purge = Arc::new(Purge(front.clone()), GFP_KERNEL)?;
+        let give_up = GiveUp { front: front.clone(), answered: Atomic::new(u64::MAX) };
+        let give_up = Arc::new(give_up, GFP_KERNEL)?;
         let stats = StatsFile(front.clone());
         Ok(try_pin_init!(Self {
             _stats <- Dir::new(&name).read_only_file(c"stats", stats),
             add <- Delayed::new(add),
             purge <- Delayed::new(purge),
+            give_up <- Delayed::new(give_up),
             attend,
             front,
         }? Error))
@@ -562,6 +604,12 @@ impl xenbus::Driver for Blkfront {
 
     fn remove(dev: &Device<Core<'_>>, this: Pin<&Self>) {
         let front = &this.front;
+        if dev.state() == State::Connected {
+            // The driver goes, not the disk: what file systems and caches hold is written before.
+            this.give_up.schedule(FINISH_MS);
+            front.remove_disk();
+            this.give_up.cancel();
+        }
         front.finish();
         if dev.state() != State::Closed {
             dev.closed();
