@@ -138,7 +138,7 @@ impl GuestSpec {
             .map(|disk| format!("{:?}", disk.specification()))
             .collect();
         let mut cmdline = format!(
-            "console=hvc0 loglevel=7 mitigations=off panic=1 lab.role=guest lab.driver={}",
+            "console=hvc0 loglevel=5 mitigations=off panic=1 lab.role=guest lab.driver={}",
             self.driver.name()
         );
         if !self.modules.is_empty() {

@@ -107,15 +107,6 @@ pub fn run(ctx: &Context, name: &str, driver: Driver, full: bool) -> Result<Tall
     }
 }
 
-/// Our disk driver beside the stock one. `rounds` of each job are run, in turn.
-///
-/// # Errors
-///
-/// When a step fails or passes its time limit.
-pub fn bench_disk(_ctx: &Context, _rounds: u32) -> Result<()> {
-    bail!("the disk benchmark is not written yet")
-}
-
 /// A guest that runs the commands typed on this terminal, until it is left.
 ///
 /// # Errors
