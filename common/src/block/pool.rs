@@ -60,6 +60,14 @@ impl<H: Host, T: Copy> Stack<H, T> {
         Some(item)
     }
 
+    /// Takes the top `n` elements, or all if there are fewer.
+    #[inline]
+    pub fn pop_many(&mut self, n: usize) -> &[T] {
+        let end = self.len;
+        self.len = end.saturating_sub(n);
+        self.items.get(self.len..end).unwrap_or_default()
+    }
+
     /// The elements, coldest first.
     pub fn as_slice(&self) -> &[T] {
         self.items.get(..self.len).unwrap_or_default()
@@ -85,6 +93,16 @@ impl<H: Host> Refs<H> {
     /// Sees to it that the next `n` calls of [`take`](Self::take) succeed.
     #[inline]
     pub fn reserve(&mut self, host: &H, n: usize) -> bool {
+        if self.spare.len() < n && !self.claim(host, n) {
+            return false;
+        }
+        self.idle = self.idle.min(self.spare.len().saturating_sub(n));
+        true
+    }
+
+    /// Takes references from the host until `n` are at hand.
+    #[cold]
+    fn claim(&mut self, host: &H, n: usize) -> bool {
         while self.spare.len() < n {
             let Some(gref) = host.claim() else {
                 return false;
@@ -94,7 +112,6 @@ impl<H: Host> Refs<H> {
                 return false;
             }
         }
-        self.idle = self.idle.min(self.spare.len().saturating_sub(n));
         true
     }
 
@@ -102,6 +119,12 @@ impl<H: Host> Refs<H> {
     #[inline]
     pub fn take(&mut self) -> Option<GrantRef> {
         self.spare.pop()
+    }
+
+    /// Takes `n` references, or all if there are fewer.
+    #[inline]
+    pub fn take_many(&mut self, n: usize) -> &[GrantRef] {
+        self.spare.pop_many(n)
     }
 
     /// Puts a reference back that grants nothing.

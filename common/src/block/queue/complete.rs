@@ -82,20 +82,25 @@ impl<H: Host> Queue<H> {
         if got != sent && !(slot.indirect && got == wire::OP_INDIRECT) {
             return Err(Violation::Operation { id, sent, got });
         }
-        let head = slot.head;
-        self.end_segments(index, response.status == wire::RSP_OKAY)?;
-
-        let outcome = self.judge(sent, response.status, index);
-        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
+        let okay = response.status == wire::RSP_OKAY;
+        self.end_segments(index, okay)?;
+        let outcome = if okay {
+            Outcome::Done
+        } else {
+            self.judge(sent, response.status, index)
+        };
+        let Some(mut slot) = self.slots.get_mut(usize::from(index)) else {
             return Ok(None);
         };
         slot.waiting = false;
+        let head = slot.head;
         if index != head {
             self.free.push(index);
+            let Some(of_request) = self.slots.get_mut(usize::from(head)) else {
+                return Ok(None);
+            };
+            slot = of_request;
         }
-        let Some(slot) = self.slots.get_mut(usize::from(head)) else {
-            return Ok(None);
-        };
         slot.parts = slot.parts.saturating_sub(1);
         if outcome != Outcome::Done {
             slot.outcome = outcome;
@@ -104,30 +109,33 @@ impl<H: Host> Queue<H> {
             return Ok(None);
         }
         if slot.then_flush && slot.outcome == Outcome::Done {
-            slot.then_flush = false;
-            if let Some(operation) = self.flush_operation() {
-                if let Some(slot) = self.slots.get_mut(usize::from(head)) {
-                    slot.parts = 1;
-                }
-                self.write_flush(head, operation);
-                self.flush_written = true;
-                return Ok(None);
-            }
+            return Ok(self.flush_after(head));
         }
-        let Some(slot) = self.slots.get_mut(usize::from(head)) else {
-            return Ok(None);
-        };
         let finished = slot.io.take().map(|io| (io, slot.outcome));
         self.free.push(head);
         Ok(finished)
     }
 
-    /// What a status means, and which feature it takes away.
-    #[inline]
+    /// Sends the flush that makes a finished write durable, or completes the write if it cannot.
+    #[cold]
+    fn flush_after(&mut self, head: u16) -> Option<(H::Io, Outcome)> {
+        let operation = self.flush_operation();
+        let slot = self.slots.get_mut(usize::from(head))?;
+        slot.then_flush = false;
+        let Some(operation) = operation else {
+            let finished = slot.io.take().map(|io| (io, slot.outcome));
+            self.free.push(head);
+            return finished;
+        };
+        slot.parts = 1;
+        self.write_flush(head, operation);
+        self.flush_written = true;
+        None
+    }
+
+    /// What a status other than `BLKIF_RSP_OKAY` means, and which feature it takes away.
+    #[cold]
     fn judge(&mut self, operation: u8, status: i16, index: u16) -> Outcome {
-        if status == wire::RSP_OKAY {
-            return Outcome::Done;
-        }
         self.stats.failed += 1;
         if status != wire::RSP_EOPNOTSUPP {
             return Outcome::Failed;
@@ -169,6 +177,29 @@ impl<H: Host> Queue<H> {
     /// Ends the grants of an answered ring request, and copies what was read to where it belongs.
     #[inline]
     fn end_segments(&mut self, index: u16, okay: bool) -> Result<(), Violation> {
+        if self.pool.is_some() {
+            return self.end_pages(index, okay);
+        }
+        let Some(slot) = self.slots.get(usize::from(index)) else {
+            return Ok(());
+        };
+        let row = usize::from(index) * self.setup.max_segments;
+        let used = self.used.get_mut(row..).unwrap_or_default();
+        for used in used.iter_mut().take(usize::from(slot.segments)) {
+            if !self.host.end(*used) {
+                return Err(Violation::Held {
+                    id: slot.id(index),
+                    gref: *used,
+                });
+            }
+            self.refs.put(&self.host, *used);
+            *used = NO_REF;
+        }
+        Ok(())
+    }
+
+    /// The same with pages that data is copied through.
+    fn end_pages(&mut self, index: u16, okay: bool) -> Result<(), Violation> {
         let Self {
             host,
             slots,
@@ -179,7 +210,7 @@ impl<H: Host> Queue<H> {
             stats,
             ..
         } = self;
-        let Some(slot) = slots.get(usize::from(index)) else {
+        let (Some(slot), Some(pool)) = (slots.get(usize::from(index)), pool) else {
             return Ok(());
         };
         let id = slot.id(index);
@@ -188,16 +219,6 @@ impl<H: Host> Queue<H> {
         let used = used
             .get_mut(..usize::from(slot.segments))
             .unwrap_or_default();
-        let Some(pool) = pool else {
-            for used in used {
-                if !host.end(*used) {
-                    return Err(Violation::Held { id, gref: *used });
-                }
-                refs.put(host, *used);
-                *used = NO_REF;
-            }
-            return Ok(());
-        };
         if !setup.persistent {
             for &page in used.iter() {
                 pool.end(host, refs, page)

@@ -10,6 +10,7 @@
 //! waiting, the generation is the current one and the operation is the request's.
 
 mod complete;
+mod part;
 mod submit;
 mod types;
 
@@ -46,6 +47,18 @@ struct Slot<I> {
 }
 
 impl<I> Slot<I> {
+    /// Marks the slot as waiting for a new ring request of `segments` segments; its id.
+    #[inline]
+    fn start(&mut self, index: u16, operation: u8, segments: usize) -> u64 {
+        self.generation = self.generation.wrapping_add(1);
+        self.waiting = true;
+        self.operation = operation;
+        self.indirect = segments > wire::MAX_SEGMENTS;
+        self.segments = segments as u16;
+        self.id(index)
+    }
+
+    #[inline]
     fn id(&self, index: u16) -> u64 {
         u64::from(self.generation) << 32 | u64::from(index)
     }

@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The way in: a request becomes one or more ring requests.
 
-use core::mem::size_of;
-
-use zerocopy::IntoBytes;
-
-use super::{Busy, Outcome, Queue, Slot};
-use crate::block::host::{Access, Host, Io, Op, Segment, SharedPage};
-use crate::block::pool::{Granted, NO_REF};
-use crate::block::wire::{self, RequestDiscard, RequestHead, RequestIndirect, WireSegment};
+use super::{Busy, Outcome, Queue};
+use crate::block::host::{Host, Io, Op, Segment};
+use crate::block::wire::{self, RequestDiscard, RequestHead};
 use crate::shared::PAGE_SIZE;
 
 impl<H: Host> Queue<H> {
@@ -50,8 +45,12 @@ impl<H: Host> Queue<H> {
         let Some(total) = count_whole(&io) else {
             return Err((io, Busy::Malformed));
         };
-        let per_part = total.min(self.setup.max_segments).max(1);
-        let parts = total.div_ceil(per_part);
+        let max = self.setup.max_segments;
+        let parts = if total <= max {
+            1
+        } else {
+            total.div_ceil(max.max(1))
+        };
         if total == 0 || parts > self.slots.len() {
             return Err((io, Busy::Malformed));
         }
@@ -82,24 +81,12 @@ impl<H: Host> Queue<H> {
         let then_flush = fua && !barrier && (features.flush || features.barrier);
         self.stats.flushes += u64::from(barrier);
 
-        let mut sector = io.sector();
-        let mut segments = io.segments();
-        let mut head = None;
-        let mut first = 0;
-        for _ in 0..parts {
-            let Some(index) = self.free.pop() else { break };
-            let head_index = *head.get_or_insert(index);
-            let count = per_part.min(total - first);
-            let sectors = self.write_part(index, operation, sector, &mut segments, count);
-            if let Some(slot) = self.slots.get_mut(usize::from(index)) {
-                slot.head = head_index;
-                slot.first = first as u32;
-                slot.sector = sector;
-            }
-            sector = sector.wrapping_add(sectors);
-            first += count;
-        }
-        drop(segments);
+        let head = if parts == 1 {
+            let written = self.write_part(operation, io.sector(), &mut io.segments(), total);
+            written.map(|(index, _)| index)
+        } else {
+            self.write_parts(operation, &io, total)
+        };
         if let Some(slot) = head.and_then(|head| self.slots.get_mut(usize::from(head))) {
             slot.parts = parts as u16;
             slot.then_flush = then_flush;
@@ -109,130 +96,22 @@ impl<H: Host> Queue<H> {
         Ok(())
     }
 
-    /// Grants the segments and writes one ring request for them; returns its length in sectors.
-    ///
-    /// The caller has reserved all that is taken here.
-    #[inline]
-    fn write_part<S: Segment<H::Page>>(
-        &mut self,
-        index: u16,
-        operation: u8,
-        sector: u64,
-        segments: &mut impl Iterator<Item = S>,
-        count: usize,
-    ) -> u64 {
-        let Self {
-            host,
-            ring,
-            slots,
-            used,
-            refs,
-            pool,
-            indirect,
-            setup,
-            stats,
-            ..
-        } = self;
-        let (Some(slot), Some(mut entry)) = (slots.get_mut(usize::from(index)), ring.next_entry())
-        else {
-            return 0;
-        };
-        let is_indirect = count > wire::MAX_SEGMENTS;
-        slot.generation = slot.generation.wrapping_add(1);
-        slot.waiting = true;
-        slot.operation = operation;
-        slot.indirect = is_indirect;
-        slot.segments = count as u16;
-        let id = slot.id(index);
-
-        let row = usize::from(index) * setup.max_segments;
-        let used = used.get_mut(row..).unwrap_or_default();
-        let pages = self.indirect_pages;
-        let indirect = indirect
-            .get(usize::from(index) * pages..)
-            .unwrap_or_default();
-
-        let writes = operation != wire::OP_READ;
-        let access = if setup.persistent || !writes {
-            Access::ReadWrite
-        } else {
-            Access::ReadOnly
-        };
-        let mut sectors = 0;
-        for ((segment, used), at) in segments.take(count).zip(used).zip(0usize..) {
-            let gref = match pool {
-                None => {
-                    let gref = refs.take().unwrap_or(NO_REF);
-                    host.grant(gref, segment.gfn(), access);
-                    stats.grants += 1;
-                    *used = gref;
-                    gref
-                }
-                Some(pool) => {
-                    let page = pool.take().unwrap_or(u32::MAX);
-                    let granted = pool.grant(host, refs, page, access);
-                    match granted {
-                        Some(Granted::Already(_)) => stats.persistent_hits += 1,
-                        _ => stats.grants += 1,
-                    }
-                    if let (true, Some(page)) = (writes, pool.page(page)) {
-                        segment.copy_to(page);
-                        stats.bounces += 1;
-                    }
-                    *used = page;
-                    granted.map_or(NO_REF, Granted::gref)
-                }
-            };
-            let first = segment.offset() / wire::SECTOR_SIZE;
-            let length = segment.len() / wire::SECTOR_SIZE;
-            sectors += u64::from(length);
-            let wire_segment = WireSegment {
-                gref,
-                first_sect: first as u8,
-                last_sect: (first + length).wrapping_sub(1) as u8,
-                pad: 0,
-            };
-            if !is_indirect {
-                entry.set(
-                    size_of::<RequestHead>() + at * size_of::<WireSegment>(),
-                    &wire_segment,
-                );
-            } else if let Some(indirect) = indirect.get(at / wire::SEGMENTS_PER_PAGE) {
-                let at = at % wire::SEGMENTS_PER_PAGE * size_of::<WireSegment>();
-                indirect.page.write(at, wire_segment.as_bytes());
-            }
+    /// Writes several ring requests; returns the slot of the first.
+    #[inline(never)]
+    fn write_parts(&mut self, operation: u8, io: &H::Io, total: usize) -> Option<u16> {
+        let mut sector = io.sector();
+        let mut segments = io.segments();
+        let (mut head, mut first) = (None, 0);
+        while first < total {
+            let count = self.setup.max_segments.min(total - first);
+            let (index, sectors) = self.write_part(operation, sector, &mut segments, count)?;
+            let slot = self.slots.get_mut(usize::from(index))?;
+            slot.head = *head.get_or_insert(index);
+            slot.first = first as u32;
+            sector = sector.wrapping_add(sectors);
+            first += count;
         }
-
-        if is_indirect {
-            let mut request = RequestIndirect {
-                operation: wire::OP_INDIRECT,
-                indirect_op: operation,
-                nr_segments: count as u16,
-                id,
-                sector_number: sector,
-                handle: setup.handle,
-                ..RequestIndirect::default()
-            };
-            let needed = count.div_ceil(wire::SEGMENTS_PER_PAGE);
-            for (gref, page) in request.indirect_grefs.iter_mut().zip(indirect).take(needed) {
-                *gref = page.gref;
-            }
-            entry.set(0, &request);
-            stats.indirect += 1;
-        } else {
-            let head = RequestHead {
-                operation,
-                nr_segments: count as u8,
-                handle: setup.handle,
-                pad: 0,
-                id,
-                sector_number: sector,
-            };
-            entry.set(0, &head);
-        }
-        stats.requests += 1;
-        stats.segments += count as u64;
-        sectors
+        head
     }
 
     fn flush(&mut self, io: H::Io) -> Result<(), (H::Io, Busy)> {
@@ -274,16 +153,6 @@ impl<H: Host> Queue<H> {
         Some(index)
     }
 
-    /// Marks the slot as waiting for an operation without segments and returns its id.
-    fn start(slot: &mut Slot<H::Io>, index: u16, operation: u8) -> u64 {
-        slot.generation = slot.generation.wrapping_add(1);
-        slot.waiting = true;
-        slot.operation = operation;
-        slot.indirect = false;
-        slot.segments = 0;
-        slot.id(index)
-    }
-
     pub(super) fn write_flush(&mut self, index: u16, operation: u8) {
         let (Some(slot), Some(mut entry)) = (
             self.slots.get_mut(usize::from(index)),
@@ -291,7 +160,7 @@ impl<H: Host> Queue<H> {
         ) else {
             return;
         };
-        let id = Self::start(slot, index, operation);
+        let id = slot.start(index, operation, 0);
         let handle = self.setup.handle;
         entry.set(
             0,
@@ -325,7 +194,7 @@ impl<H: Host> Queue<H> {
             flag: if secure { wire::DISCARD_SECURE } else { 0 },
             handle: self.setup.handle,
             pad: 0,
-            id: Self::start(slot, index, wire::OP_DISCARD),
+            id: slot.start(index, wire::OP_DISCARD, 0),
             sector_number: io.sector(),
             nr_sectors: io.sectors(),
         };
