@@ -58,11 +58,6 @@ const SERIAL_LEN: usize = 64;
 /// Time between two purges of persistent grants, in milliseconds.
 const PURGE_MS: u32 = 10_000;
 
-/// A ring that the back end was told of.
-struct Told {
-    ring: CoreRing<RingPages>,
-}
-
 /// What may be seen of the disk.
 enum Shown {
     /// Nothing: there is none yet.
@@ -80,8 +75,8 @@ enum Shown {
 struct Connection {
     params: Params,
     shape: Shape,
-    /// Between the keys and the connection.
-    told: KVec<Told>,
+    /// The rings that the back end was told of, until it connects.
+    told: KVec<CoreRing<RingPages>>,
     channels: KVec<Channel<Listener>>,
     shown: Shown,
     /// What the back end says of the disk.
@@ -184,8 +179,7 @@ impl Front {
         connection.channels.clear();
         for ring in self.rings.iter().take(shape.queues as usize) {
             let pages = RingPages::new(dev, 1 << shape.ring_page_order)?;
-            let told = Told { ring: CoreRing::new(pages).map_err(|_| EINVAL)? };
-            connection.told.push(told, GFP_KERNEL)?;
+            connection.told.push(CoreRing::new(pages).map_err(|_| EINVAL)?, GFP_KERNEL)?;
             let listener = Arc::new(Listener(ring.clone()), GFP_KERNEL)?;
             connection.channels.push(Channel::new(dev, c"blkif", listener)?, GFP_KERNEL)?;
         }
@@ -198,7 +192,7 @@ impl Front {
             node.remove("ring-page-order")?;
             let rings = connection.told.iter().zip(connection.channels.iter());
             let rings = rings.map(|(told, channel)| RingKeys {
-                grefs: told.ring.memory().grefs(),
+                grefs: told.memory().grefs(),
                 port: channel.port(),
             });
             negotiate::publish(&params, shape, rings, |key, value| node.write(key, value))
@@ -244,7 +238,7 @@ impl Front {
         for (((told, ring), channel), index) in
             told.into_iter().zip(self.rings.iter()).zip(connection.channels.iter()).zip(0..)
         {
-            let queue = Queue::new(Host::new(dev), told.ring, setup).map_err(|_| ENOMEM)?;
+            let queue = Queue::new(Host::new(dev), told, setup).map_err(|_| ENOMEM)?;
             let live = Live::new(queue, channel.notifier(), index >= first_polled, attend.clone());
             drop(ring.replace(Link::Live(live)));
         }

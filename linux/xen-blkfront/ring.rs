@@ -350,19 +350,20 @@ impl Operations for Blk {
         let mut batch = Batch::new();
         let ring = queue.data();
         let seen = ring.follow(|live| {
-            (live.reap(&mut batch), live.queue.pending().count(), live.may_complain())
+            let reaped = live.reap(&mut batch);
+            (reaped, live.may_complain().then(|| live.queue.pending().count()))
         });
         batch.complete();
         let index = queue.index();
         match seen {
-            Some((Some(0), owed, true)) => dev_warn!(
+            Some((Some(0), Some(owed))) => dev_warn!(
                 ring.dev,
                 "queue {index}: {:?} of {} sectors at {} takes long: the back end owes {owed} responses\n",
                 request.op(),
                 request.sectors(),
                 request.sector()
             ),
-            Some((Some(reaped), _, true)) => dev_warn!(
+            Some((Some(reaped), Some(_))) => dev_warn!(
                 ring.dev,
                 "queue {index}: {reaped} responses had come without a notification\n"
             ),
