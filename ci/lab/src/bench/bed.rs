@@ -78,14 +78,14 @@ impl Bed {
         })
     }
 
-    /// Has the disk driven by `driver`.
+    /// Has the disk driven by `driver`. Returns whether that was a change.
     ///
     /// # Errors
     ///
     /// When the modules cannot be changed, or the disk does not come back.
-    pub fn switch(&mut self, driver: Driver) -> Result<()> {
+    pub fn switch(&mut self, driver: Driver) -> Result<bool> {
         if self.loaded == Some(driver) {
-            return Ok(());
+            return Ok(false);
         }
         let disk = Disk::device(BACKING.2, "xvda");
         let loaded = self.loaded.take().is_some();
@@ -96,7 +96,7 @@ impl Bed {
         // Takes the one-time cost of the first requests out of the measurement: granting pages.
         guest.digest(DISK, 0, 8 << 20, STEP)?;
         self.loaded = Some(driver);
-        Ok(())
+        Ok(true)
     }
 
     /// Reads the counters.

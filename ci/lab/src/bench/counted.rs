@@ -18,13 +18,18 @@ use super::disk::Options;
 use super::hits::{Hits, Profiler, Rounds};
 use super::jobs::{Extent, Job};
 use super::plan::{turns, Turn};
-use super::profile::{profile, Profile};
+use super::profile::{Namer, Profile};
 use super::report::Report;
 use super::sample::{Metric, Sample};
 use super::summary::Part;
 
-/// Requests of the short and of the long run.
-const REQUESTS: (u32, u32) = (512, 4608);
+/// Requests of the short and of the long run of a job, which take longer one by one.
+fn requests(job: Job) -> (u32, u32) {
+    match job.depth {
+        1 => (256, 2304),
+        _ => (512, 4608),
+    }
+}
 
 /// Counts, and puts the counts into the report.
 ///
@@ -46,10 +51,11 @@ pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> 
     machine.cpus = 1;
     let profiler = Profiler::prepare(ctx, &mut machine)?;
     let mut bed = Bed::boot(ctx, &machine, options.same)?;
+    let mut namer = Namer::default();
     for turn in &plan {
         let job = jobs[turn.job];
         step.note(format!("{job}, {}", turn.driver.name()));
-        let taken = count(&mut bed, *turn, job, &profiler);
+        let taken = count(&mut bed, *turn, job, &profiler, &mut namer);
         stop::check()?;
         let taken = taken.map(|(sample, profile)| {
             // The later rounds only show that the first can be repeated.
@@ -69,8 +75,18 @@ pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> 
 }
 
 /// Counts a job, and says where the instructions went.
-fn count(bed: &mut Bed, turn: Turn, job: Job, profiler: &Profiler) -> Result<(Sample, Profile)> {
-    bed.switch(turn.driver)?;
+fn count(
+    bed: &mut Bed,
+    turn: Turn,
+    job: Job,
+    profiler: &Profiler,
+    namer: &mut Namer,
+) -> Result<(Sample, Profile)> {
+    if bed.switch(turn.driver)? {
+        namer.modules_changed();
+        // The kernel has work left from booting, and from the change of modules.
+        bed.fio(job, Length::Requests(requests(job).1))?;
+    }
     let mut cost = |requests| -> Result<(u64, (Hits, Hits))> {
         let first = profiler.take()?;
         let before = bed.counters()?;
@@ -78,23 +94,28 @@ fn count(bed: &mut Bed, turn: Turn, job: Job, profiler: &Profiler) -> Result<(Sa
         let after = bed.counters()?;
         Ok((after.cpu_ns - before.cpu_ns, (first, profiler.take()?)))
     };
-    let (few, many) = REQUESTS;
+    let (few, many) = requests(job);
     let (short_ns, short) = cost(few)?;
     let (long_ns, long) = cost(many)?;
     ensure!(
         long_ns > short_ns,
         "{many} requests took {long_ns} ns and {few} took {short_ns}: the clock does not count"
     );
-    let requests = f64::from((many - few) * job.processes);
+    let more = f64::from((many - few) * job.processes);
     let counts = Rounds {
         short,
         long,
-        requests,
+        requests: more,
     }
     .per_request();
-    let profile = profile(&mut bed.machine, &bed.guest, job, turn.driver, &counts)?;
+    let functions = namer.functions(&mut bed.machine, &bed.guest, &counts)?;
+    let profile = Profile {
+        job,
+        driver: turn.driver,
+        functions,
+    };
     let mut sample = Sample::default();
-    let with_hypervisor = (long_ns - short_ns) as f64 / requests;
+    let with_hypervisor = (long_ns - short_ns) as f64 / more;
     sample.set(Metric::Instructions, Some(profile.sum()));
     sample.set(Metric::WithHypervisor, Some(with_hypervisor));
     Ok((sample, profile))

@@ -71,44 +71,60 @@ impl Profile {
     }
 }
 
-/// Names what was executed, with the guest's help. dom0's kernel and the hypervisor are left out: what
-/// they do while the guest waits says nothing.
-///
-/// # Errors
-///
-/// When the guest's agent does not answer.
-pub fn profile(
-    machine: &mut Machine,
-    guest: &Guest,
-    job: Job,
-    driver: Driver,
-    counts: &BTreeMap<u64, f64>,
-) -> Result<Profile> {
-    let mut sums: BTreeMap<String, f64> = BTreeMap::new();
-    let mut kernel: Vec<(u64, f64)> = Vec::new();
-    for (&address, &count) in counts {
-        match address {
-            KERNEL.. => kernel.push((address, count)),
-            0..USER_END => *sums.entry("(user space)".into()).or_default() += count,
-            _ => {}
-        }
+/// Names code with the guest's help, and remembers the names.
+#[derive(Debug, Default)]
+pub struct Namer {
+    /// Names at addresses; none where another system's code lies.
+    known: HashMap<u64, Option<String>>,
+}
+
+impl Namer {
+    /// Forgets what may have changed its place.
+    pub fn modules_changed(&mut self) {
+        self.known
+            .retain(|_, name| name.as_ref().is_some_and(|name| !name.contains('[')));
     }
-    // Counts can be negative: a little less of something in the long run than in the short one.
-    kernel.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
-    kernel.truncate(NAMED);
-    let names = names(machine, guest, kernel.iter().map(|(address, _)| *address))?;
-    for (address, count) in kernel {
-        if let Some(name) = names.get(&address) {
-            *sums.entry(name.clone()).or_default() += count;
+
+    /// Sums counts up by function, most first. dom0's kernel and the hypervisor are left out: what they
+    /// do while the guest waits says nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the guest's agent does not answer.
+    pub fn functions(
+        &mut self,
+        machine: &mut Machine,
+        guest: &Guest,
+        counts: &BTreeMap<u64, f64>,
+    ) -> Result<Vec<(String, f64)>> {
+        let mut kernel: Vec<(u64, f64)> = counts
+            .range(KERNEL..)
+            .map(|(address, count)| (*address, *count))
+            .collect();
+        // Counts can be negative: a little less of something in the long run than in the short one.
+        kernel.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        let new: Vec<u64> = kernel
+            .iter()
+            .map(|(address, _)| *address)
+            .filter(|address| !self.known.contains_key(address))
+            .take(NAMED)
+            .collect();
+        if !new.is_empty() {
+            let mut names = names(machine, guest, &new)?;
+            self.known
+                .extend(new.iter().map(|at| (*at, names.remove(at))));
         }
+        let user = counts.range(..USER_END).map(|(_, count)| count).sum();
+        let mut sums = BTreeMap::from([("(user space)".to_owned(), user)]);
+        for (address, count) in kernel {
+            if let Some(Some(name)) = self.known.get(&address) {
+                *sums.entry(name.clone()).or_default() += count;
+            }
+        }
+        let mut functions: Vec<(String, f64)> = sums.into_iter().collect();
+        functions.sort_by(|a, b| b.1.total_cmp(&a.1));
+        Ok(functions)
     }
-    let mut functions: Vec<(String, f64)> = sums.into_iter().collect();
-    functions.sort_by(|a, b| b.1.total_cmp(&a.1));
-    Ok(Profile {
-        job,
-        driver,
-        functions,
-    })
 }
 
 /// Prints, for each address on its standard input, the place and name of the symbol before it. Lines of
@@ -117,11 +133,7 @@ const LOOK_UP: &str = "{ grep -i ' [tw] ' /proc/kallsyms; cat; } | sort | \
     awk '$3 == \"@\" { if (at) print $1, at, name; next } { at = $1; name = $3 $4 }'";
 
 /// Symbols of the guest's kernel at these addresses; none where another system's code lies.
-fn names(
-    machine: &mut Machine,
-    guest: &Guest,
-    addresses: impl Iterator<Item = u64>,
-) -> Result<HashMap<u64, String>> {
+fn names(machine: &mut Machine, guest: &Guest, addresses: &[u64]) -> Result<HashMap<u64, String>> {
     let mut exec = Exec::shell(LOOK_UP);
     for address in addresses {
         let _ = writeln!(exec.stdin, "{address:016x} ~ @");
