@@ -49,7 +49,12 @@ pub(crate) struct Device {
 
 impl Device {
     /// Goes through the hand-shake; `None` when the front end refuses the device.
-    pub(crate) fn connect(script: &Script, injector: &mut Injector, rng: &mut Rng) -> Option<Self> {
+    pub(crate) fn connect(
+        script: &Script,
+        injector: &mut Injector,
+        rng: &mut Rng,
+        sim: Sim,
+    ) -> Option<Self> {
         let options = &script.options;
         let keys = options.offers().into_iter().chain(options.geometry());
         let mut keys: HashMap<_, _> = keys.map(|(key, value)| (key.to_string(), value)).collect();
@@ -82,12 +87,6 @@ impl Device {
         let disk = Disk::read(&store).ok()?;
         let ability = Ability::read(&store, &params);
 
-        let refs = if rng.one_in(8) {
-            2000 + rng.below(4000)
-        } else {
-            u64::MAX
-        };
-        let sim = Sim::with_refs(refs as usize);
         let ring = Ring::new(1 << shape.ring_page_order);
         let index = if rng.one_in(2) {
             0

@@ -14,8 +14,10 @@ use crate::oracle::{Expect, Oracle};
 use crate::work::{Work, SECTORS};
 use hostile_blkback::disk::Disk;
 use hostile_blkback::inject::Injector;
+use hostile_blkback::options::Options;
 use hostile_blkback::random::Rng;
 use hostile_blkback::script::{Event, Fault, Script};
+use portico_core::block::sim::Sim;
 use portico_core::block::{Busy, Op, Violation};
 
 /// Rounds after which a script ends in any case.
@@ -113,11 +115,16 @@ impl Run {
 
     /// Runs it to its end, and says how many requests failed.
     pub(crate) fn finish(mut self) -> (Ending, u64) {
-        let Some(mut device) = Device::connect(&self.script, &mut self.injector, &mut self.rng)
-        else {
+        let refs = if self.rng.one_in(8) {
+            2000 + self.rng.below(4000) as usize
+        } else {
+            usize::MAX
+        };
+        let Some(mut device) = self.connect(Sim::with_refs(refs)) else {
             return (Ending::Refused, 0);
         };
-        let traits = self.traits(device.disagree);
+        let mut traits = self.traits(device.disagree);
+        let resume = self.rng.one_in(5).then(|| self.rng.below(100));
         let mut oracle = Oracle::new(device.ring.clone(), device.front.entries());
         let (mut to_back, mut seen) = (true, 0);
         let mut ending = None;
@@ -127,6 +134,16 @@ impl Run {
             if connected.iter().any(Fault::is_device) {
                 ending = Some(Ending::Gone);
                 break;
+            }
+            if resume == Some(round) {
+                let Some(resumed) = self.resume(device) else {
+                    return (Ending::Refused, self.work.failed);
+                };
+                device = resumed;
+                oracle = Oracle::new(device.ring.clone(), device.front.entries());
+                (to_back, seen) = (true, 0);
+                traits.holds |= device.disagree;
+                traits.strict &= !traits.holds;
             }
             self.work.submit(&mut device);
             to_back |= device.front.push();
@@ -193,6 +210,36 @@ impl Run {
             }
         }
         self.end(device, ending.unwrap_or(Ending::Stalled))
+    }
+
+    fn connect(&mut self, sim: Sim) -> Option<Device> {
+        Device::connect(&self.script, &mut self.injector, &mut self.rng, sim)
+    }
+
+    /// The guest goes on somewhere else, with a back end that offers something else. What was under way
+    /// is sent again.
+    fn resume(&mut self, device: Device) -> Option<Device> {
+        let Device {
+            sim,
+            mut front,
+            back,
+            ..
+        } = device;
+        drop(back);
+        front.drain(|io| self.work.resubmit(io));
+        drop(front);
+        assert_eq!((sim.grants(), sim.claimed()), (0, 0), "{:?}", self.script);
+        let same = &self.script.options;
+        self.script.options = Options {
+            sectors: same.sectors,
+            sector_size: same.sector_size,
+            ..Script::random(self.rng.number()).options
+        };
+        let resumed = self.connect(sim);
+        if resumed.is_none() {
+            self.work.check_all_back();
+        }
+        resumed
     }
 
     /// Takes answers; `true` when the queue broke.

@@ -52,6 +52,11 @@ impl Work {
         *self.taken.get_mut(&tag).expect("a request that was taken") += 1;
     }
 
+    /// Takes a request back that is to be sent again.
+    pub(crate) fn resubmit(&mut self, io: SimIo) {
+        self.again.push_back(io);
+    }
+
     /// Checks that every request that was taken came back exactly once.
     pub(crate) fn check_all_back(&mut self) {
         // One that was to be sent again is ours since it came back.
@@ -84,7 +89,13 @@ impl Work {
                     self.again.push_back(io);
                     return;
                 }
-                Err((io, Busy::Unsupported)) => self.lock(&io, false),
+                Err((io, Busy::Unsupported)) => {
+                    self.lock(&io, false);
+                    // Another back end may have taken it before.
+                    if self.taken.contains_key(&tag) {
+                        self.back(tag);
+                    }
+                }
                 Err((_, busy)) => panic!("request {tag} was refused: {busy:?}"),
             }
         }
