@@ -413,6 +413,14 @@ fn eopnotsupp_takes_the_feature_away_and_loses_no_write() {
     };
     let (outcome, features) = answered(barrier_only, Op::Write { fua: true }, no);
     assert_eq!((outcome, features.barrier), (Outcome::Retry, false));
+    for status in [no, wire::RSP_ERROR] {
+        let (outcome, features) = answered(barrier_only, Op::Flush, status);
+        assert_eq!((outcome, features.barrier), (Outcome::Unsupported, false));
+    }
+    let failed = answered(barrier_only, Op::Write { fua: true }, wire::RSP_ERROR);
+    assert_eq!(failed, (Outcome::Failed, barrier_only.features));
+    let failed = answered(flush_only, Op::Flush, wire::RSP_ERROR);
+    assert_eq!(failed, (Outcome::Failed, flush_only.features));
     assert_eq!(answered(SETUP, Op::Flush, no).0, Outcome::Retry);
     let (outcome, features) = answered(flush_only, Op::Flush, no);
     assert_eq!((outcome, features.flush), (Outcome::Unsupported, false));

@@ -137,12 +137,14 @@ impl<H: Host> Queue<H> {
     #[cold]
     fn judge(&mut self, operation: u8, status: i16, index: u16) -> Outcome {
         self.stats.failed += 1;
-        if status != wire::RSP_EOPNOTSUPP {
+        let slot = self.slots.get(usize::from(index));
+        let has_data = slot.is_some_and(|slot| slot.segments != 0);
+        // A back end that cannot do a barrier without data may call that an error.
+        let empty = operation == wire::OP_WRITE_BARRIER && !has_data;
+        if status != wire::RSP_EOPNOTSUPP && !(empty && status == wire::RSP_ERROR) {
             return Outcome::Failed;
         }
         let features = &mut self.setup.features;
-        let slot = self.slots.get(usize::from(index));
-        let has_data = slot.is_some_and(|slot| slot.segments != 0);
         // A flush that was to follow a write: the data is written, so sending all again in another
         // way loses nothing.
         let follows = slot
