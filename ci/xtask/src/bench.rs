@@ -3,7 +3,7 @@
 
 use anyhow::{bail, Result};
 use clap::{Args, Subcommand};
-use portico_lab::bench::jobs::Extent;
+use portico_lab::bench::jobs::{Engine, Extent};
 use portico_lab::bench::{self, Options};
 use portico_lab::context::Host;
 use portico_lab::setup;
@@ -37,6 +37,9 @@ pub(crate) struct Disk {
     /// Take timed measurements, but count no instructions.
     #[arg(long, conflicts_with = "only_instructions")]
     only_timed: bool,
+    /// Have fio use io_uring with registered buffers instead of libaio: less work above the driver.
+    #[arg(long)]
+    io_uring: bool,
     /// Compare the stock driver with itself, to see how much of a difference is none.
     #[arg(long)]
     same: bool,
@@ -54,6 +57,10 @@ impl Disk {
             rounds: self.rounds.unwrap_or(usual.rounds),
             timed: !self.only_instructions,
             instructions: !self.only_timed,
+            engine: match self.io_uring {
+                true => Engine::IoUring,
+                false => Engine::Libaio,
+            },
             same: self.same,
             ..usual
         }

@@ -14,7 +14,8 @@ use crate::context::Context;
 use crate::image;
 use crate::machine::{Disk, Guest, GuestSpec, GuestType, Machine, MachineOptions};
 
-use super::jobs::Job;
+use super::disk::Options;
+use super::jobs::{Engine, Job};
 
 /// Its disk in the guest.
 const DISK: &str = "/dev/xvda";
@@ -52,17 +53,18 @@ pub struct Bed {
     pub guest: Guest,
     loaded: Option<Driver>,
     same: bool,
+    engine: Engine,
 }
 
 impl Bed {
-    /// Boots. With `same`, the stock driver stands for ours too.
+    /// Boots.
     ///
     /// # Errors
     ///
     /// When the machine or the guest does not come up.
-    pub fn boot(ctx: &Context, options: &MachineOptions, same: bool) -> Result<Self> {
+    pub fn boot(ctx: &Context, machine: &MachineOptions, options: &Options) -> Result<Self> {
         let images = image::images(ctx)?;
-        let mut machine = Machine::boot(ctx, &images, options)?;
+        let mut machine = Machine::boot(ctx, &images, machine)?;
         let (module, params, _) = BACKING;
         machine.dom0().load(module, params, Driver::Stock)?;
         let mut spec = GuestSpec::new("bench", GuestType::Hvm, Driver::Stock);
@@ -74,7 +76,8 @@ impl Bed {
             machine,
             guest,
             loaded: None,
-            same,
+            same: options.same,
+            engine: options.engine,
         })
     }
 
@@ -140,6 +143,8 @@ impl Bed {
             // The same places in every run.
             extra: vec!["--randseed=1".into(), "--norandommap".into()],
         };
+        let engine = self.engine.options().iter();
+        what.extra.extend(engine.map(|option| (*option).to_owned()));
         if !job.singly && job.depth > 1 {
             // As an event loop does: all that completed is submitted again at once.
             what.extra
@@ -164,6 +169,22 @@ impl Bed {
             result.message
         );
         Ok(result)
+    }
+
+    /// The hypervisor's version.
+    ///
+    /// # Errors
+    ///
+    /// When dom0 does not answer.
+    pub fn hypervisor(&mut self) -> Result<String> {
+        let line = "xl info | awk '/^xen_version/ { print $3 }'";
+        Ok(self
+            .machine
+            .dom0()
+            .shell(line, STEP)?
+            .stdout
+            .trim()
+            .to_owned())
     }
 
     /// One line of facts about the disk as a driver presents it.

@@ -50,11 +50,15 @@ pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> 
     machine.icount = true;
     machine.cpus = 1;
     let profiler = Profiler::prepare(ctx, &mut machine)?;
-    let mut bed = Bed::boot(ctx, &machine, options.same)?;
+    let mut bed = Bed::boot(ctx, &machine, options)?;
     let mut namer = Namer::default();
     for turn in &plan {
         let job = jobs[turn.job];
-        step.note(format!("{job}, {}", turn.driver.name()));
+        step.say(format!(
+            "counting {job} under the {} driver begins after {} s",
+            turn.driver.name(),
+            step.elapsed().as_secs()
+        ));
         let taken = count(&mut bed, *turn, job, &profiler, &mut namer);
         stop::check()?;
         let taken = taken.map(|(sample, profile)| {

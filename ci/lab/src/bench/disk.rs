@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::context::Context;
 
-use super::jobs::Extent;
+use super::jobs::{Engine, Extent};
 use super::report::{About, Report};
 use super::summary::Verdict;
 use super::{counted, timed};
@@ -26,6 +26,8 @@ pub struct Options {
     pub timed: bool,
     /// Count instructions.
     pub instructions: bool,
+    /// How requests get to the kernel.
+    pub engine: Engine,
     /// Compare the stock driver with itself: shows how much of a difference is none.
     pub same: bool,
 }
@@ -44,6 +46,7 @@ impl Options {
             millis,
             timed: true,
             instructions: true,
+            engine: Engine::Libaio,
             same: false,
         }
     }
@@ -115,7 +118,7 @@ fn about(ctx: &Context, options: &Options) -> About {
         ),
         (
             "machine".to_owned(),
-            "QEMU (TCG), Xen 4.20, dom0 and one HVM guest with one vCPU each".to_owned(),
+            "QEMU (TCG), Xen, dom0 and one HVM guest with one vCPU each".to_owned(),
         ),
         (
             "disk".to_owned(),
@@ -124,8 +127,9 @@ fn about(ctx: &Context, options: &Options) -> About {
         (
             "load".to_owned(),
             format!(
-                "fio, libaio, direct; {} ms a measurement; completed requests are submitted again \
+                "fio, {}, direct; {} ms a measurement; completed requests are submitted again \
                  together, as an event loop does, but for jobs marked \"singly\"",
+                options.engine.describe(),
                 options.millis
             ),
         ),

@@ -44,6 +44,34 @@ impl Pattern {
     }
 }
 
+/// How fio hands requests to the kernel.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// The system calls of old, which most programs use.
+    Libaio,
+    /// The newer rings, with buffers and files registered beforehand: less work above the driver.
+    IoUring,
+}
+
+impl Engine {
+    /// Its name and what goes with it, for reports.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Engine::Libaio => "libaio",
+            Engine::IoUring => "io_uring with registered buffers and files",
+        }
+    }
+
+    /// Options for fio.
+    pub fn options(self) -> &'static [&'static str] {
+        match self {
+            Engine::Libaio => &["--ioengine=libaio"],
+            Engine::IoUring => &["--ioengine=io_uring", "--fixedbufs=1", "--registerfiles=1"],
+        }
+    }
+}
+
 /// One kind of load.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Job {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{ensure, Result};
-use portico_agent::proto::FioResult;
+use portico_agent::proto::{Driver, FioResult};
 
 use crate::context::Context;
 use crate::machine::{Failure, MachineOptions, Verdict};
@@ -41,10 +41,18 @@ pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> 
         count: 0,
     };
     let mut bed = boots.boot()?;
-    describe(&mut bed, &plan, report)?;
+    describe(&mut bed, report)?;
     let mut bare = BTreeMap::new();
     for (at, turn) in plan.iter().enumerate() {
         let job = jobs[turn.job];
+        if turn.round as usize * jobs.len() * 2 == at {
+            let seconds = step.elapsed().as_secs();
+            step.say(format!(
+                "round {} of {} begins after {seconds} s",
+                turn.round + 1,
+                options.rounds
+            ));
+        }
         let name = format!("{job}, {}, round {}", turn.driver.name(), turn.round + 1);
         step.note(format!("{} of {}: {name}", at + 1, plan.len()));
         let mut taken = measure(&mut bed, *turn, job, options, &mut bare);
@@ -91,7 +99,7 @@ impl Boots<'_> {
                 "{BOOTS} machines were lost: the other measurements were not taken"
             );
             let machine = MachineOptions::new(format!("bench-disk-{}", self.count));
-            let failure = match Bed::boot(self.ctx, &machine, self.options.same) {
+            let failure = match Bed::boot(self.ctx, &machine, self.options) {
                 Ok(bed) => return Ok(bed),
                 Err(error) => error,
             };
@@ -106,11 +114,16 @@ impl Boots<'_> {
 }
 
 /// Notes how each driver presents the disk.
-fn describe(bed: &mut Bed, plan: &[Turn], report: &mut Report) -> Result<()> {
-    for turn in plan.iter().take(2) {
-        bed.switch(turn.driver)?;
+fn describe(bed: &mut Bed, report: &mut Report) -> Result<()> {
+    let version = bed.hypervisor()?;
+    report
+        .about
+        .facts
+        .push(("hypervisor".into(), format!("Xen {version}")));
+    for driver in [Driver::Stock, Driver::Ours] {
+        bed.switch(driver)?;
         let facts = bed.describe()?;
-        let name = format!("disk under the {} driver", turn.driver.name());
+        let name = format!("disk under the {} driver", driver.name());
         report.about.facts.push((name, facts));
     }
     Ok(())
