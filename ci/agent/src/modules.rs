@@ -101,7 +101,6 @@ pub fn state(name: &str) -> Option<ModuleState> {
     Some(ModuleState {
         refcount: read("refcnt").ok()?.parse().ok()?,
         taint: read("taint").unwrap_or_default(),
-        srcversion: read("srcversion").unwrap_or_default(),
         params,
         holders: names(&dir.join("holders")),
     })

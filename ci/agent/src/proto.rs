@@ -293,8 +293,6 @@ pub struct ModuleState {
     pub refcount: i64,
     /// Letters that say how it taints the kernel (`O`: built out of tree).
     pub taint: String,
-    /// Source version from its build.
-    pub srcversion: String,
     /// Parameters that can be read.
     pub params: Vec<(String, String)>,
     /// Names of the modules that use it.

@@ -189,10 +189,7 @@ fn print(demo: &Demo) {
     };
     println!("hypervisor   {}", demo.hypervisor);
     println!("guest        {}, kernel {}", text("type"), demo.kernel);
-    println!(
-        "xvda         xen_blkfront built here, srcversion {}",
-        text("srcversion")
-    );
+    println!("xvda         driven by xen_blkfront from updates/, built here, on portico");
     println!(
         "verified     {} MiB, 64 MiB of them against what dom0 reads (hash {})",
         demo.verified_bytes / MIB,

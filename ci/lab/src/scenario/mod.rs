@@ -137,7 +137,6 @@ fn driven_by(machine: &mut Machine, guest: &Guest, facts: &mut Facts) -> Result<
     let ours = state.taint.contains('O')
         && helper.is_some_and(|portico| portico.holders.iter().any(|user| user == "xen_blkfront"));
     facts.insert("ours".into(), ours.into());
-    facts.insert("srcversion".into(), state.srcversion.into());
     ensure!(
         ours == (guest.driver == Driver::Ours),
         "xen_blkfront is {}the one built here",
