@@ -58,10 +58,13 @@ pub const EVTCHN_FIFO_LINK_MASK: u32 = (1 << 17) - 1;
 /// `EVTCHN_FIFO_NR_CHANNELS`.
 pub const EVTCHN_FIFO_NR_CHANNELS: u32 = 1 << 17;
 
+/// `event_word_t`: its flags; the lowest 17 bits are the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventWord(u32);
+
+// The form without a type of its own: that would bring a parser of text, which can panic.
 bitflags! {
-    /// `event_word_t`: its flags; the lowest 17 bits are the link.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct EventWord: u32 {
+    impl EventWord: u32 {
         /// `EVTCHN_FIFO_PENDING`. Set by Xen, cleared by the domain.
         const PENDING = 1 << 31;
         /// `EVTCHN_FIFO_MASKED`. Written by the domain; `EVTCHNOP_unmask` clears it.

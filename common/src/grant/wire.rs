@@ -15,10 +15,13 @@ pub const GNTTAB_RESERVED_CONSOLE: GrantRef = 0;
 /// The store's ring.
 pub const GNTTAB_RESERVED_XENSTORE: GrantRef = 1;
 
+/// `GTF_*`: kind of an entry, what it allows, and what Xen marks in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gtf(u16);
+
+// The form without a type of its own: that would bring a parser of text, which can panic.
 bitflags! {
-    /// `GTF_*`: kind of an entry, what it allows, and what Xen marks in it.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Gtf: u16 {
+    impl Gtf: u16 {
         /// `GTF_permit_access`: the kind that lets a domain map and copy. No kind at all is
         /// `GTF_invalid`.
         const PERMIT_ACCESS = 1;

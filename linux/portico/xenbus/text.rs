@@ -53,7 +53,10 @@ impl<const N: usize> Write for Text<N> {
             .filter(|end| *end < N)
             .ok_or(fmt::Error)?;
         let room = self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?;
-        room.copy_from_slice(piece.as_bytes());
+        // Of one length; `copy_from_slice` would hold a panic for the case that they are not.
+        for (to, from) in room.iter_mut().zip(piece.as_bytes()) {
+            *to = *from;
+        }
         self.len = end;
         Ok(())
     }

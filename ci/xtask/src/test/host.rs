@@ -55,6 +55,7 @@ fn fmt(world: &mut World) -> Result<Tally> {
 }
 
 fn clippy(world: &mut World) -> Result<Tally> {
+    let include = xen_include(world)?;
     let host = &world.host;
     let step = host.progress.step("clippy over the host crates");
     cargo(host, "find the host crates free of clippy's warnings")
@@ -66,6 +67,7 @@ fn clippy(world: &mut World) -> Result<Tally> {
             "-D",
             "warnings",
         ])
+        .env("PORTICO_XEN_INCLUDE", include)
         .log(host.log("clippy"))
         .run(Some(&step))?;
     step.done("");
