@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
  * A block driver's request path in C, on Xen's macros: what the core's engine does for a request of
- * direct segments with a grant each, and nothing else. The yardstick of the engine benchmark.
+ * direct segments with a grant each, check for check and counter for counter. What it cannot do is
+ * indirect segments, copying, flush and discard. The yardstick of the engine benchmark.
  *
  * Granting and ending access are functions that the engine's host calls too: in Linux both drivers call
  * the kernel's.
@@ -41,21 +42,36 @@ struct peer_io {
 	} segment[BLKIF_MAX_SEGMENTS_PER_REQUEST];
 };
 
+enum outcome { DONE, FAILED };
+
 struct shadow {
 	const struct peer_io *io;
-	uint32_t next_free;
+	uint64_t sector;
+	/* High half of the id: an answer to an earlier request of this slot is not believed. */
+	uint32_t generation;
+	/* Ring requests not yet answered; this driver never needs a second. */
+	uint16_t parts;
 	uint8_t operation;
 	uint8_t waiting;
 	uint8_t segments;
+	uint8_t outcome;
+	uint8_t then_flush;
 	grant_ref_t gref[BLKIF_MAX_SEGMENTS_PER_REQUEST];
 };
 
 struct peer_driver {
 	blkif_front_ring_t ring;
 	grant_entry_v1_t *table;
-	uint32_t first_free;
+	uint32_t free;
 	uint32_t spare;
+	uint32_t idle;
+	uint8_t closed;
+	uint8_t broken;
+	uint8_t flush;
+	uint64_t requests, segments, ring_full, notifications, notifications_saved, grants, failed;
+	RING_IDX pushed;
 	struct shadow shadow[ENTRIES];
+	uint16_t slots[ENTRIES];
 	grant_ref_t refs[GRANTS];
 };
 
@@ -88,7 +104,8 @@ struct peer_driver *peer_driver_new(void *memory, void *table)
 	XEN_FRONT_RING_INIT(&d->ring, (blkif_sring_t *)memory, 4096);
 	d->table = table;
 	for (unsigned int i = 0; i < ENTRIES; i++)
-		d->shadow[i].next_free = i + 1;
+		d->slots[i] = ENTRIES - 1 - i;
+	d->free = ENTRIES;
 	for (unsigned int i = 0; i < GRANTS; i++)
 		d->refs[i] = 8 + i;
 	d->spare = GRANTS;
@@ -100,31 +117,59 @@ void peer_driver_free(struct peer_driver *d)
 	free(d);
 }
 
-/* 1: written; 0: the ring is full or there are too few grants. */
+/* 0: the segments do not make sense. */
+static unsigned int count_whole(const struct peer_io *io)
+{
+	for (unsigned int i = 0; i < io->segments; i++) {
+		uint32_t offset = io->segment[i].offset, len = io->segment[i].len;
+
+		if ((offset | len) % 512 || !len || (uint64_t)offset + len > 4096)
+			return 0;
+	}
+	return io->segments;
+}
+
+/* 1: written; 0: not taken. */
 int peer_driver_submit(struct peer_driver *d, const struct peer_io *io)
 {
-	uint32_t id = d->first_free;
+	unsigned int total;
 	struct shadow *shadow;
 	blkif_request_t *req;
+	uint16_t slot;
 
-	if (RING_FULL(&d->ring) || id >= ENTRIES || d->spare < io->segments)
+	if (d->closed || d->broken)
 		return 0;
-	if (!io->segments || io->segments > BLKIF_MAX_SEGMENTS_PER_REQUEST)
+	total = count_whole(io);
+	if (!total || total > BLKIF_MAX_SEGMENTS_PER_REQUEST)
 		return 0;
-	shadow = &d->shadow[id];
-	d->first_free = shadow->next_free;
-	shadow->io = io;
-	shadow->operation = io->write ? BLKIF_OP_WRITE : BLKIF_OP_READ;
+	if (!d->free || RING_FULL(&d->ring) || d->spare < total) {
+		d->ring_full++;
+		return 0;
+	}
+	if (d->spare - total < d->idle)
+		d->idle = d->spare - total;
+	slot = d->slots[--d->free];
+	shadow = &d->shadow[slot];
+	shadow->generation++;
 	shadow->waiting = 1;
-	shadow->segments = io->segments;
+	shadow->operation = io->write ? BLKIF_OP_WRITE : BLKIF_OP_READ;
+	shadow->segments = total;
+	shadow->sector = io->sector;
+	shadow->parts = 1;
+	shadow->then_flush = 0;
+	shadow->outcome = DONE;
+	shadow->io = io;
+	d->requests++;
+	d->segments += total;
+	d->grants += total;
 
 	req = RING_GET_REQUEST(&d->ring, d->ring.req_prod_pvt);
 	req->operation = shadow->operation;
-	req->nr_segments = io->segments;
+	req->nr_segments = total;
 	req->handle = 51712;
-	req->id = id;
+	req->id = (uint64_t)shadow->generation << 32 | slot;
 	req->sector_number = io->sector;
-	for (unsigned int i = 0; i < io->segments; i++) {
+	for (unsigned int i = 0; i < total; i++) {
 		grant_ref_t gref = d->refs[--d->spare];
 		uint32_t first = io->segment[i].offset >> 9;
 
@@ -140,10 +185,50 @@ int peer_driver_submit(struct peer_driver *d, const struct peer_io *io)
 
 int peer_driver_push(struct peer_driver *d)
 {
+	RING_IDX pushed = d->ring.req_prod_pvt - d->pushed;
 	int notify;
 
+	if (!pushed || d->broken)
+		return 0;
+	d->pushed = d->ring.req_prod_pvt;
 	RING_PUSH_REQUESTS_AND_CHECK_NOTIFY(&d->ring, notify);
+	d->notifications += notify;
+	d->notifications_saved += pushed - notify;
 	return notify;
+}
+
+/* The request that is complete, if `rsp` is its answer; a back end that lies breaks the driver. */
+static const struct peer_io *answer(struct peer_driver *d, const blkif_response_t *rsp, int *outcome)
+{
+	uint16_t slot = rsp->id;
+	struct shadow *shadow;
+
+	if (slot >= ENTRIES)
+		goto broken;
+	shadow = &d->shadow[slot];
+	if (!shadow->waiting || rsp->id != ((uint64_t)shadow->generation << 32 | slot))
+		goto broken;
+	if (shadow->operation != rsp->operation)
+		goto broken;
+	for (unsigned int i = 0; i < shadow->segments; i++) {
+		if (!peer_end(d->table, shadow->gref[i]))
+			goto broken;
+		d->refs[d->spare++] = shadow->gref[i];
+		shadow->gref[i] = 0;
+	}
+	if (rsp->status != BLKIF_RSP_OKAY) {
+		d->failed++;
+		shadow->outcome = FAILED;
+	}
+	shadow->waiting = 0;
+	if (--shadow->parts || (shadow->then_flush && d->flush))
+		return NULL;
+	d->slots[d->free++] = slot;
+	*outcome = shadow->outcome;
+	return shadow->io;
+broken:
+	d->broken = 1;
+	return NULL;
 }
 
 /* Takes all responses and hands each request that is complete to `done`. 0: all right. */
@@ -158,25 +243,17 @@ int peer_driver_reap(struct peer_driver *d, void (*done)(void *, const struct pe
 		if (RING_RESPONSE_PROD_OVERFLOW(&d->ring, prod))
 			return -1;
 		while (d->ring.rsp_cons != prod) {
+			const struct peer_io *io;
 			blkif_response_t rsp;
-			struct shadow *shadow;
+			int outcome;
 
 			RING_COPY_RESPONSE(&d->ring, d->ring.rsp_cons, &rsp);
 			d->ring.rsp_cons++;
-			if (rsp.id >= ENTRIES)
+			io = answer(d, &rsp, &outcome);
+			if (d->broken)
 				return -1;
-			shadow = &d->shadow[rsp.id];
-			if (!shadow->waiting || shadow->operation != rsp.operation)
-				return -1;
-			for (unsigned int i = 0; i < shadow->segments; i++) {
-				if (!peer_end(d->table, shadow->gref[i]))
-					return -1;
-				d->refs[d->spare++] = shadow->gref[i];
-			}
-			shadow->waiting = 0;
-			shadow->next_free = d->first_free;
-			d->first_free = rsp.id;
-			done(to, shadow->io, rsp.status);
+			if (io)
+				done(to, io, outcome);
 		}
 		RING_FINAL_CHECK_FOR_RESPONSES(&d->ring, work);
 	} while (work);
