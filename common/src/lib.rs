@@ -14,17 +14,23 @@
 //! The engines are sans-I/O: the operating system hands in requests and gets back completions. The
 //! peer is never trusted: what it can write is copied once, checked, then used. Nothing here
 //! allocates on the data path, and nothing panics on what a peer does.
+//!
+//! In the Linux kernel, which owns its grant table, event channels and connection to the store, the
+//! modules for these are left out.
 #![no_std]
 
 #[cfg(any(test, loom, feature = "sim"))]
 extern crate std;
 
 pub mod block;
+#[cfg(not(CONFIG_RUST))]
 pub mod event;
+#[cfg(not(CONFIG_RUST))]
 pub mod grant;
 pub mod ring;
 pub mod shared;
 pub mod xenbus;
+#[cfg(not(CONFIG_RUST))]
 pub mod xenstore;
 
 #[cfg(all(test, not(loom)))]

@@ -16,7 +16,7 @@ use crate::context::Host;
 use crate::run::Run;
 
 /// Crates of the registry that the modules are built with.
-const VENDORED: &[&str] = &["bitflags", "static_assertions"];
+const VENDORED: &[&str] = &["static_assertions"];
 
 /// List of what the last staging wrote.
 const MANIFEST: &str = ".staged";
