@@ -22,6 +22,10 @@ use crate::{
     front::{Attend, Front},
 };
 
+/// Sectors that are put into a ring before a break. Interrupts are off meanwhile, and the data may be
+/// copied: this is one or two long requests, or 32 of a page.
+const AT_ONCE: u64 = 256;
+
 /// Time between two complaints of one ring.
 const COMPLAIN_AGAIN: Delta = Delta::from_secs(10);
 
@@ -74,6 +78,25 @@ impl Live {
             }
             Busy::Malformed | Busy::Closed => Refused::Failed(request, Status::IO_ERROR),
         })
+    }
+
+    /// Puts requests into the ring until there is no other, or no room, or they are beyond [`AT_ONCE`]:
+    /// then the result is `true`.
+    fn take_some(&mut self, requests: &mut Requests<'_, Blk>, failed: &mut Batch) -> bool {
+        let mut sectors = 0;
+        while sectors <= AT_ONCE {
+            let Some(request) = requests.next() else { return false };
+            sectors += request.sectors();
+            match self.take(request) {
+                Ok(()) => {}
+                Err(Refused::Failed(request, status)) => failed.add(request, status),
+                Err(Refused::Wait(request) | Refused::Elsewhere(request, _)) => {
+                    requests.refuse(request);
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// Takes what the back end has answered. `None`: it broke the protocol, now or before.
@@ -222,21 +245,19 @@ impl Ring {
     /// one by one.
     fn queue_rqs(&self, requests: &mut Requests<'_, Blk>) {
         let mut failed = Batch::new();
-        let notifier = self.with(|live| {
-            while let Some(request) = requests.next() {
-                match live.take(request) {
-                    Ok(()) => {}
-                    Err(Refused::Failed(request, status)) => failed.add(request, status),
-                    Err(Refused::Wait(request) | Refused::Elsewhere(request, _)) => {
-                        requests.refuse(request);
-                        break;
-                    }
-                }
+        let mut some = || {
+            self.with(|live| {
+                let more = live.take_some(requests, &mut failed);
+                (more, (!more && live.queue.push()).then_some(live.notifier))
+            })
+        };
+        while let Some((more, notifier)) = some() {
+            if let Some(notifier) = notifier {
+                notifier.notify();
             }
-            live.queue.push().then_some(live.notifier)
-        });
-        if let Some(Some(notifier)) = notifier {
-            notifier.notify();
+            if !more {
+                break;
+            }
         }
     }
 
