@@ -107,6 +107,8 @@ impl<T: Operations> TagSet<T> {
         {
             return Err(EINVAL);
         }
+        let cmd_size = u32::try_from(size_of::<Pdu<T::RequestData>>())?;
+        let timeout = u32::try_from(setup.timeout)?;
         let driver_data = data.into_foreign();
         let value = bindings::blk_mq_tag_set {
             ops: Vtable::<T>::get(),
@@ -117,9 +119,9 @@ impl<T: Operations> TagSet<T> {
             },
             nr_hw_queues: setup.hw_queues,
             queue_depth: setup.depth,
-            cmd_size: u32::try_from(size_of::<Pdu<T::RequestData>>())?,
+            cmd_size,
             numa_node: setup.node,
-            timeout: u32::try_from(setup.timeout)?,
+            timeout,
             flags: if setup.no_scheduler {
                 bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT
             } else {
