@@ -91,9 +91,10 @@ impl Work {
                 }
                 Err((io, Busy::Unsupported)) => {
                     self.lock(&io, false);
-                    // Another back end may have taken it before.
+                    // Another back end may have taken it before, and done it.
                     if self.taken.contains_key(&tag) {
                         self.back(tag);
+                        self.shadow[range(&io)].fill(None);
                     }
                 }
                 Err((_, busy)) => panic!("request {tag} was refused: {busy:?}"),
