@@ -40,7 +40,11 @@ impl DiskOperations for BlkDisk {
     fn getgeo(_data: ArcBorrow<'_, DiskData>, capacity: u64) -> Geometry {
         let (heads, sectors) = (255u8, 63u8);
         let cylinders = capacity / (u64::from(heads) * u64::from(sectors));
-        Geometry { heads, sectors, cylinders: u16::try_from(cylinders).unwrap_or(u16::MAX) }
+        Geometry {
+            heads,
+            sectors,
+            cylinders: u16::try_from(cylinders).unwrap_or(u16::MAX),
+        }
     }
 
     fn ioctl(data: ArcBorrow<'_, DiskData>, cmd: u32, arg: usize) -> Result<c_int> {

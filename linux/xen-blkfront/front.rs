@@ -2,33 +2,26 @@
 
 //! One device: its hand-shake, its connection, its life and death.
 //!
-//! xenbus calls [`probe`](xenbus::Driver::probe), then `otherend_changed` whenever the back end's state
-//! changes, `resume` after the domain was restored, and `remove`. The disk is shown by a work of its own:
-//! that reads the partition table, and a back end that does not answer must not hold up xenbus.
+//! The disk is shown by a [work](crate::works::Add) of its own: that reads the partition table, and a back
+//! end that does not answer must not hold up xenbus.
 
 use kernel::{
     cpu::nr_cpu_ids,
-    debugfs::{Dir, File},
     device::Core,
     new_mutex,
     prelude::*,
-    str::CString,
-    sync::{
-        aref::ARef,
-        atomic::{Atomic, Relaxed},
-        Arc, Mutex,
-    },
+    sync::{aref::ARef, Arc, Mutex},
     time::{delay::fsleep, Delta},
 };
 use portico::{
-    block::{Batch, GenDisk, NewDisk, Numbers, TagSet, TagSetSetup},
+    block::{Batch, GenDisk, Limits, NewDisk, Numbers, TagSet, TagSetSetup},
     event::Channel,
     grant::RingPages,
     host::Host,
     memory::NoIo,
-    work::{Delayed, Run},
+    work::Delayed,
     xen,
-    xenbus::{self, Device, State},
+    xenbus::{Device, State},
 };
 use portico_core::{
     block::{
@@ -36,30 +29,30 @@ use portico_core::{
         vdev::{Scheme, Vdev},
         Features, Queue, Ring as CoreRing, Setup,
     },
-    xenbus::{parse_number, Step},
+    xenbus::parse_number,
 };
 
 use crate::{
     disk::{set_features, set_limits, DiskData},
     params,
     ring::{Blk, Link, Listener, Live, Ring},
-    stats::StatsFile,
+    works::{Add, Attend},
     XENVBD_MAJOR,
 };
 
 /// How long requests may take to finish when the device goes away, in milliseconds.
-const FINISH_MS: u32 = 5000;
+pub(crate) const FINISH_MS: u32 = 5000;
 /// How long the back end may take to let go of a closed device, in milliseconds.
-const LET_GO_MS: u32 = 2000;
+pub(crate) const LET_GO_MS: u32 = 2000;
 /// Time between two looks, in milliseconds.
 const LOOK_MS: u32 = 10;
 /// The longest serial number, in bytes.
 const SERIAL_LEN: usize = 64;
 /// Time between two purges of persistent grants, in milliseconds.
-const PURGE_MS: u32 = 10_000;
+pub(crate) const PURGE_MS: u32 = 10_000;
 
 /// What may be seen of the disk.
-enum Shown {
+pub(crate) enum Shown {
     /// Nothing: there is none yet.
     Nothing,
     /// It is made, and waits for its work.
@@ -72,15 +65,15 @@ enum Shown {
     Gone,
 }
 
-struct Connection {
+pub(crate) struct Connection {
     params: Params,
     shape: Shape,
     /// The rings that the back end was told of, until it connects.
     told: KVec<CoreRing<RingPages>>,
     channels: KVec<Channel<Listener>>,
-    shown: Shown,
+    pub(crate) shown: Shown,
     /// What the back end says of the disk.
-    disk: Option<Disk>,
+    pub(crate) disk: Option<Disk>,
     /// The first of the disk's queues that is polled. What the disk has made of its queues stays, however
     /// many rings there are after a resume.
     first_polled: u32,
@@ -90,11 +83,11 @@ struct Connection {
 #[pin_data]
 pub(crate) struct Front {
     pub(crate) dev: ARef<Device>,
-    vdev: Vdev,
+    pub(crate) vdev: Vdev,
     handle: u16,
     rings: KVec<Arc<Ring>>,
     #[pin]
-    connection: Mutex<Connection>,
+    pub(crate) connection: Mutex<Connection>,
 }
 
 fn own_number<C: kernel::device::DeviceContext>(dev: &Device<C>, key: &str) -> Result<Option<u64>> {
@@ -102,12 +95,17 @@ fn own_number<C: kernel::device::DeviceContext>(dev: &Device<C>, key: &str) -> R
 }
 
 impl Front {
-    fn new(dev: &Device<Core<'_>>) -> Result<Arc<Self>> {
+    pub(crate) fn new(dev: &Device<Core<'_>>) -> Result<Arc<Self>> {
         let number = match own_number(dev, "virtual-device")? {
             Some(number) => number,
-            None => own_number(dev, "virtual-device-ext")?.ok_or(ENODEV).inspect_err(|error| {
-                dev.fatal(*error, format_args!("no key virtual-device in {:?}", dev.nodename()));
-            })?,
+            None => own_number(dev, "virtual-device-ext")?
+                .ok_or(ENODEV)
+                .inspect_err(|error| {
+                    dev.fatal(
+                        *error,
+                        format_args!("no key virtual-device in {:?}", dev.nodename()),
+                    );
+                })?,
         };
         let Some(vdev) = Vdev::decode(number) else {
             dev_warn!(dev, "no disk has number {number:#x}: use an xvd name\n");
@@ -118,7 +116,10 @@ impl Front {
                 dev_info!(dev, "disk {number:#x} is left to the emulated controller\n");
                 return Err(ENODEV);
             }
-            if dev.read("device-type")?.is_some_and(|kind| kind.starts_with(b"cdrom")) {
+            if dev
+                .read("device-type")?
+                .is_some_and(|kind| kind.starts_with(b"cdrom"))
+            {
                 dev_info!(dev, "the CD-ROM is left to the emulated controller\n");
                 return Err(ENODEV);
             }
@@ -134,7 +135,10 @@ impl Front {
         }
         let connection = Connection {
             params: params::now(true),
-            shape: Shape { queues: 1, ring_page_order: 0 },
+            shape: Shape {
+                queues: 1,
+                ring_page_order: 0,
+            },
             told: KVec::new(),
             channels: KVec::new(),
             shown: Shown::Nothing,
@@ -142,7 +146,11 @@ impl Front {
             first_polled: 0,
         };
         let name = dev.nodename().to_bytes();
-        let handle = name.rsplit(|byte| *byte == b'/').next().and_then(parse_number).unwrap_or(0);
+        let handle = name
+            .rsplit(|byte| *byte == b'/')
+            .next()
+            .and_then(parse_number)
+            .unwrap_or(0);
         Arc::pin_init(
             pin_init!(Self {
                 dev: dev.into(),
@@ -167,7 +175,7 @@ impl Front {
     }
 
     /// Makes the rings and tells the back end of them.
-    fn set_up(&self, dev: &Device<Core<'_>>) -> Result {
+    pub(crate) fn set_up(&self, dev: &Device<Core<'_>>) -> Result {
         let _no_io = NoIo::enter();
         let trusted = own_number(dev, "trusted")?.unwrap_or(1) != 0;
         let params = params::now(trusted);
@@ -179,9 +187,13 @@ impl Front {
         connection.channels.clear();
         for ring in self.rings.iter().take(shape.queues as usize) {
             let pages = RingPages::new(dev, 1 << shape.ring_page_order)?;
-            connection.told.push(CoreRing::new(pages).map_err(|_| EINVAL)?, GFP_KERNEL)?;
+            connection
+                .told
+                .push(CoreRing::new(pages).map_err(|_| EINVAL)?, GFP_KERNEL)?;
             let listener = Arc::new(Listener(ring.clone()), GFP_KERNEL)?;
-            connection.channels.push(Channel::new(dev, c"blkif", listener)?, GFP_KERNEL)?;
+            connection
+                .channels
+                .push(Channel::new(dev, c"blkif", listener)?, GFP_KERNEL)?;
         }
         connection.params = params;
         connection.shape = shape;
@@ -202,7 +214,7 @@ impl Front {
     }
 
     /// Starts the rings under what the back end says now, and shows the disk or brings it back.
-    fn connect(
+    pub(crate) fn connect(
         self: &Arc<Self>,
         dev: &Device<Core<'_>>,
         attend: &Arc<Delayed<Attend>>,
@@ -216,7 +228,10 @@ impl Front {
         })?;
         let mut connection = self.connection.lock();
         let ability = Ability::read(&keys, &connection.params);
-        if connection.disk.is_some_and(|before| before.sector_size != disk.sector_size) {
+        if connection
+            .disk
+            .is_some_and(|before| before.sector_size != disk.sector_size)
+        {
             dev_err!(dev, "the sector size has changed to {}\n", disk.sector_size);
             return Err(EINVAL);
         }
@@ -235,11 +250,19 @@ impl Front {
             connection.first_polled = shape.queues.saturating_sub(Self::polled(shape.queues));
         }
         let first_polled = connection.first_polled;
-        for (((told, ring), channel), index) in
-            told.into_iter().zip(self.rings.iter()).zip(connection.channels.iter()).zip(0..)
+        for (((told, ring), channel), index) in told
+            .into_iter()
+            .zip(self.rings.iter())
+            .zip(connection.channels.iter())
+            .zip(0..)
         {
             let queue = Queue::new(Host::new(dev), told, setup).map_err(|_| ENOMEM)?;
-            let live = Live::new(queue, channel.notifier(), index >= first_polled, attend.clone());
+            let live = Live::new(
+                queue,
+                channel.notifier(),
+                index >= first_polled,
+                attend.clone(),
+            );
             drop(ring.replace(Link::Live(live)));
         }
         for (ring, index) in self.rings.iter().zip(0u32..).skip(shape.queues as usize) {
@@ -300,17 +323,25 @@ impl Front {
             ..TagSetSetup::default()
         };
         let tag_set = Arc::pin_init(TagSet::<Blk>::new(setup, self.clone()), GFP_KERNEL)?;
-        let mut limits = portico::block::Limits::new();
+        let mut limits = Limits::new();
         set_limits(&mut limits, disk, ability);
-        let data = DiskData { cdrom: disk.cdrom, serial: self.serial(dev)? };
-        let new = NewDisk::new(tag_set, format_args!("{}", self.vdev), limits, Arc::new(data, GFP_KERNEL)?)?
-            .capacity(disk.sectors)
-            .read_only(disk.read_only)
-            .numbers(Numbers {
-                major: XENVBD_MAJOR,
-                first_minor: self.vdev.minor(),
-                minors: self.vdev.minors(),
-            })?;
+        let data = DiskData {
+            cdrom: disk.cdrom,
+            serial: self.serial(dev)?,
+        };
+        let new = NewDisk::new(
+            tag_set,
+            format_args!("{}", self.vdev),
+            limits,
+            Arc::new(data, GFP_KERNEL)?,
+        )?
+        .capacity(disk.sectors)
+        .read_only(disk.read_only)
+        .numbers(Numbers {
+            major: XENVBD_MAJOR,
+            first_minor: self.vdev.minor(),
+            minors: self.vdev.minors(),
+        })?;
         Ok(if disk.removable { new.removable() } else { new })
     }
 
@@ -318,7 +349,11 @@ impl Front {
     fn serial(&self, dev: &Device<Core<'_>>) -> Result<KVec<u8>> {
         let mut text = KVec::new();
         if let Some(value) = dev.otherend_keys()?.read("serial")? {
-            for byte in value.iter().filter(|byte| byte.is_ascii_graphic()).take(SERIAL_LEN) {
+            for byte in value
+                .iter()
+                .filter(|byte| byte.is_ascii_graphic())
+                .take(SERIAL_LEN)
+            {
                 text.push(*byte, GFP_KERNEL)?;
             }
         }
@@ -329,18 +364,28 @@ impl Front {
     }
 
     /// Reads the capacity anew.
-    fn update(&self, dev: &Device<Core<'_>>) -> Result {
+    pub(crate) fn update(&self, dev: &Device<Core<'_>>) -> Result {
         let disk = Disk::read(&dev.otherend_keys()?).map_err(|error| {
-            dev_err!(dev, "{}: the disk stays as it is\n", format_args!("{error}"));
+            dev_err!(
+                dev,
+                "{}: the disk stays as it is\n",
+                format_args!("{error}")
+            );
             EINVAL
         })?;
         let mut connection = self.connection.lock();
-        let Some(before) = &mut connection.disk else { return Ok(()) };
+        let Some(before) = &mut connection.disk else {
+            return Ok(());
+        };
         if before.sectors == disk.sectors {
             return Ok(());
         }
         before.sectors = disk.sectors;
-        dev_info!(dev, "capacity is now {} sectors of 512 bytes\n", disk.sectors);
+        dev_info!(
+            dev,
+            "capacity is now {} sectors of 512 bytes\n",
+            disk.sectors
+        );
         if let Shown::Disk(shown) = &connection.shown {
             shown.set_capacity(disk.sectors);
         }
@@ -348,8 +393,11 @@ impl Front {
     }
 
     /// Tells the block layer of features that the back end turned out not to have.
-    fn drop_features(&self) {
-        let features = self.rings.iter().filter_map(|ring| ring.with(|live| live.queue.features()));
+    pub(crate) fn drop_features(&self) {
+        let features = self
+            .rings
+            .iter()
+            .filter_map(|ring| ring.with(|live| live.queue.features()));
         let Some(features) = features.reduce(|all, one| Features {
             flush: all.flush && one.flush,
             barrier: all.barrier && one.barrier,
@@ -359,19 +407,28 @@ impl Front {
             return;
         };
         let connection = self.connection.lock();
-        let Shown::Disk(disk) = &connection.shown else { return };
+        let Shown::Disk(disk) = &connection.shown else {
+            return;
+        };
         match disk.update_limits(|limits| set_features(limits, &features)) {
-            Ok(()) => dev_info!(self.dev, "the back end takes less than it said: {features:?}\n"),
+            Ok(()) => dev_info!(
+                self.dev,
+                "the back end takes less than it said: {features:?}\n"
+            ),
             Err(error) => dev_warn!(self.dev, "limits cannot be lowered: {error:?}\n"),
         }
     }
 
     /// Lets no request in any more, waits some time for those inside, and fails the rest.
-    fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.rings.iter().for_each(|ring| ring.close());
         let pending = || self.rings.iter().map(|ring| ring.pending()).sum::<usize>();
         if !wait(FINISH_MS, || pending() == 0) {
-            dev_warn!(self.dev, "the back end owes {} responses: they are given up\n", pending());
+            dev_warn!(
+                self.dev,
+                "the back end owes {} responses: they are given up\n",
+                pending()
+            );
             self.rings.iter().for_each(|ring| ring.fail());
         }
         let connection = self.connection.lock();
@@ -384,7 +441,7 @@ impl Front {
     }
 
     /// Removes the disk, if it is shown; its last requests are served meanwhile.
-    fn remove_disk(&self) {
+    pub(crate) fn remove_disk(&self) {
         let mut connection = self.connection.lock();
         if let Shown::Disk(_) = &connection.shown {
             let shown = core::mem::replace(&mut connection.shown, Shown::Gone);
@@ -395,7 +452,7 @@ impl Front {
 
     /// Gives up the rings: nothing that the back end could still reach is left. What was in them is
     /// `lost`, or fails.
-    fn tear_down(&self, link: impl Fn() -> Link, requeue: bool) {
+    pub(crate) fn tear_down(&self, link: impl Fn() -> Link, requeue: bool) {
         for ring in self.rings.iter() {
             let mut before = ring.replace(link());
             if let (Link::Live(live), true) = (&mut before, requeue) {
@@ -415,7 +472,7 @@ impl Front {
 }
 
 /// Waits until `done` is true, looking every now and then; `false` if that took too long.
-fn wait(milliseconds: u32, done: impl Fn() -> bool) -> bool {
+pub(crate) fn wait(milliseconds: u32, done: impl Fn() -> bool) -> bool {
     for _ in 0..milliseconds / LOOK_MS {
         if done() {
             return true;
@@ -423,203 +480,4 @@ fn wait(milliseconds: u32, done: impl Fn() -> bool) -> bool {
         fsleep(Delta::from_millis(i64::from(LOOK_MS)));
     }
     done()
-}
-
-/// Shows the disk.
-pub(crate) struct Add(Arc<Front>);
-
-impl Run for Add {
-    fn run(&self) -> Option<u32> {
-        let front = &self.0;
-        let new = {
-            let mut connection = front.connection.lock();
-            match core::mem::replace(&mut connection.shown, Shown::Adding) {
-                Shown::New(new) => new,
-                other => {
-                    connection.shown = other;
-                    return None;
-                }
-            }
-        };
-        // No lock is held: it takes as long as the back end takes to answer.
-        let added = new.add_disk(Some((*front.dev).as_ref()));
-        let mut connection = front.connection.lock();
-        match added {
-            Ok(disk) => {
-                if let Some(now) = &connection.disk {
-                    disk.set_capacity(now.sectors);
-                }
-                connection.shown = Shown::Disk(disk);
-            }
-            Err(error) => {
-                connection.shown = Shown::Gone;
-                drop(connection);
-                front.dev.fatal(error, format_args!("{} cannot be added", front.vdev));
-            }
-        }
-        None
-    }
-}
-
-/// Attends to what an event handler has found and may not do itself.
-pub(crate) struct Attend(Arc<Front>);
-
-impl Run for Attend {
-    fn run(&self) -> Option<u32> {
-        let front = &self.0;
-        for (ring, index) in front.rings.iter().zip(0u32..) {
-            let Some(Some(violation)) = ring.with(|live| live.violation.take()) else { continue };
-            front.rings.iter().for_each(|ring| ring.fail());
-            front.dev.fatal(EIO, format_args!("queue {index}: {violation}: device broken"));
-            return None;
-        }
-        front.drop_features();
-        None
-    }
-}
-
-/// Ends persistent grants that the back end has let go.
-pub(crate) struct Purge(Arc<Front>);
-
-impl Run for Purge {
-    fn run(&self) -> Option<u32> {
-        for ring in self.0.rings.iter() {
-            ring.with(|live| live.queue.purge());
-        }
-        Some(PURGE_MS)
-    }
-}
-
-/// Gives the rings up when nothing is answered any more while the disk is being removed.
-pub(crate) struct GiveUp {
-    front: Arc<Front>,
-    /// Responses when it was last looked.
-    answered: Atomic<u64>,
-}
-
-impl Run for GiveUp {
-    fn run(&self) -> Option<u32> {
-        let front = &self.front;
-        let owed = front.rings.iter().map(|ring| ring.pending() as u64).sum::<u64>();
-        let sent = front.rings.iter().filter_map(|ring| ring.stats());
-        let answered = sent.map(|(stats, _)| stats.requests).sum::<u64>().wrapping_sub(owed);
-        if owed == 0 || self.answered.load(Relaxed) != answered {
-            self.answered.store(answered, Relaxed);
-            return Some(FINISH_MS);
-        }
-        dev_warn!(front.dev, "the back end owes {owed} responses: they are given up\n");
-        front.rings.iter().for_each(|ring| ring.fail());
-        None
-    }
-}
-
-/// What xenbus keeps of a device.
-#[pin_data]
-pub(crate) struct Blkfront {
-    #[pin]
-    _stats: File<StatsFile>,
-    #[pin]
-    add: Delayed<Add>,
-    #[pin]
-    purge: Delayed<Purge>,
-    #[pin]
-    give_up: Delayed<GiveUp>,
-    attend: Arc<Delayed<Attend>>,
-    front: Arc<Front>,
-}
-
-impl Blkfront {
-    fn new(front: Arc<Front>) -> Result<impl PinInit<Self, Error>> {
-        let name = CString::try_from_fmt(fmt!("xen-blkfront-{}", front.dev.name()))?;
-        let attend = Arc::pin_init(Delayed::new(Arc::new(Attend(front.clone()), GFP_KERNEL)?), GFP_KERNEL)?;
-        let add = Arc::new(Add(front.clone()), GFP_KERNEL)?;
-        let purge = Arc::new(Purge(front.clone()), GFP_KERNEL)?;
-        let give_up = GiveUp { front: front.clone(), answered: Atomic::new(u64::MAX) };
-        let give_up = Arc::new(give_up, GFP_KERNEL)?;
-        let stats = StatsFile(front.clone());
-        Ok(try_pin_init!(Self {
-            _stats <- Dir::new(&name).read_only_file(c"stats", stats),
-            add <- Delayed::new(add),
-            purge <- Delayed::new(purge),
-            give_up <- Delayed::new(give_up),
-            attend,
-            front,
-        }? Error))
-    }
-}
-
-impl xenbus::Driver for Blkfront {
-    const TYPES: &'static [&'static str] = &["vbd"];
-    type Data = Self;
-
-    fn probe(dev: &Device<Core<'_>>) -> impl PinInit<Self, Error> {
-        pin_init::pin_init_scope(move || Self::new(Front::new(dev)?))
-    }
-
-    fn otherend_changed(dev: &Device<Core<'_>>, this: Pin<&Self>, state: State) {
-        let front = &this.front;
-        let step = Step::next(dev.state(), state);
-        let done = match step {
-            Step::Wait => Ok(()),
-            Step::SetUp => front.set_up(dev),
-            Step::Connect => {
-                let ready = match dev.state() {
-                    State::Initialising => front.set_up(dev),
-                    _ => Ok(()),
-                };
-                ready.and_then(|()| {
-                    front.connect(dev, &this.attend, &this.add)?;
-                    this.purge.schedule(PURGE_MS);
-                    Ok(())
-                })
-            }
-            Step::Update => front.update(dev).or(Ok(())),
-            Step::Close => {
-                front.finish();
-                dev.closed();
-                Ok(())
-            }
-        };
-        if let Err(error) = done {
-            dev.fatal(error, format_args!("{}: cannot be connected", front.vdev));
-            // After a resume requests wait for this.
-            front.rings.iter().for_each(|ring| {
-                ring.close();
-                ring.fail();
-            });
-        }
-    }
-
-    fn resume(_dev: &Device<Core<'_>>, this: Pin<&Self>) -> Result {
-        // The requests come back when the disk is connected again.
-        this.front.tear_down(|| Link::Down, true);
-        Ok(())
-    }
-
-    fn remove(dev: &Device<Core<'_>>, this: Pin<&Self>) {
-        let front = &this.front;
-        if dev.state() == State::Connected {
-            // The driver goes, not the disk: what file systems and caches hold is written before.
-            this.give_up.schedule(FINISH_MS);
-            front.remove_disk();
-            this.give_up.cancel();
-        }
-        front.finish();
-        if dev.state() != State::Closed {
-            dev.closed();
-        }
-        // What it has mapped cannot be freed before it lets go; it does when it sees the state.
-        wait(LET_GO_MS, || matches!(dev.otherend_state(), State::Closed | State::Unknown));
-        front.tear_down(|| Link::Gone, false);
-        this.purge.cancel();
-        this.attend.cancel();
-        // It may be reading the partition table; every read fails now.
-        this.add.cancel();
-        let shown = core::mem::replace(&mut front.connection.lock().shown, Shown::Gone);
-        drop(shown);
-    }
-
-    fn is_ready(this: Pin<&Self>) -> bool {
-        matches!(this.front.connection.lock().shown, Shown::Disk(_))
-    }
 }

@@ -55,11 +55,17 @@ module_param! {
 pub(crate) fn check() {
     let cpus = nr_cpu_ids();
     if MAX_QUEUES.get() > cpus {
-        pr_info!("max_queues {} is more than there are CPUs: {cpus}\n", MAX_QUEUES.get());
+        pr_info!(
+            "max_queues {} is more than there are CPUs: {cpus}\n",
+            MAX_QUEUES.get()
+        );
         MAX_QUEUES.set(cpus);
     }
     if POLL_QUEUES.get() > cpus {
-        pr_info!("poll_queues {} is more than there are CPUs: {cpus}\n", POLL_QUEUES.get());
+        pr_info!(
+            "poll_queues {} is more than there are CPUs: {cpus}\n",
+            POLL_QUEUES.get()
+        );
         POLL_QUEUES.set(cpus);
     }
     let order = MAX_RING_PAGE_ORDER_PARAM.get();

@@ -17,10 +17,7 @@ use portico::{
 };
 use portico_core::block::{Busy, Outcome, Queue, Stats, Violation};
 
-use crate::{
-    disk::BlkDisk,
-    front::{Attend, Front},
-};
+use crate::{disk::BlkDisk, front::Front, works::Attend};
 
 /// Sectors that are put into a ring before a break. Interrupts are off meanwhile, and the data may be
 /// copied: this is one or two long requests, or 32 of a page.
@@ -55,12 +52,22 @@ impl Live {
         polled: bool,
         attend: Arc<Delayed<Attend>>,
     ) -> Self {
-        Self { queue, notifier, polled, violation: None, complained: None, attend }
+        Self {
+            queue,
+            notifier,
+            polled,
+            violation: None,
+            complained: None,
+            attend,
+        }
     }
 
     /// Whether to complain of a late request: of all that are late together one is enough.
     fn may_complain(&mut self) -> bool {
-        if self.complained.is_some_and(|at| at.elapsed() < COMPLAIN_AGAIN) {
+        if self
+            .complained
+            .is_some_and(|at| at.elapsed() < COMPLAIN_AGAIN)
+        {
             return false;
         }
         self.complained = Some(Instant::now());
@@ -70,14 +77,16 @@ impl Live {
     /// Puts a request into the ring.
     #[inline]
     fn take(&mut self, request: BlkRequest) -> Result<(), Refused> {
-        self.queue.submit(request).map_err(|(request, busy)| match busy {
-            Busy::Ring | Busy::Pages | Busy::Grants => Refused::Wait(request),
-            Busy::Unsupported => {
-                let status = unsupported(&request);
-                Refused::Failed(request, status)
-            }
-            Busy::Malformed | Busy::Closed => Refused::Failed(request, Status::IO_ERROR),
-        })
+        self.queue
+            .submit(request)
+            .map_err(|(request, busy)| match busy {
+                Busy::Ring | Busy::Pages | Busy::Grants => Refused::Wait(request),
+                Busy::Unsupported => {
+                    let status = unsupported(&request);
+                    Refused::Failed(request, status)
+                }
+                Busy::Malformed | Busy::Closed => Refused::Failed(request, Status::IO_ERROR),
+            })
     }
 
     /// Puts requests into the ring until there is no other, or no room, or they are beyond [`AT_ONCE`]:
@@ -85,7 +94,9 @@ impl Live {
     fn take_some(&mut self, requests: &mut Requests<'_, Blk>, failed: &mut Batch) -> bool {
         let mut sectors = 0;
         while sectors <= AT_ONCE {
-            let Some(request) = requests.next() else { return false };
+            let Some(request) = requests.next() else {
+                return false;
+            };
             sectors += request.sectors();
             match self.take(request) {
                 Ok(()) => {}
@@ -110,7 +121,11 @@ impl Live {
             lost |= matches!(outcome, Outcome::Unsupported | Outcome::Retry);
             finish(batch, request, outcome);
         };
-        let reaped = if self.polled { self.queue.poll(done) } else { self.queue.reap(done) };
+        let reaped = if self.polled {
+            self.queue.poll(done)
+        } else {
+            self.queue.reap(done)
+        };
         match reaped {
             Ok(reaped) => {
                 if reaped.notify {
@@ -146,7 +161,8 @@ impl Link {
     /// Breaks the ring off and hands its requests to `batch`, failed.
     pub(crate) fn fail(&mut self, batch: &mut Batch) {
         if let Self::Live(live) = self {
-            live.queue.drain(|request| batch.add(request, Status::IO_ERROR));
+            live.queue
+                .drain(|request| batch.add(request, Status::IO_ERROR));
         }
     }
 }
@@ -372,7 +388,10 @@ impl Operations for Blk {
         let ring = queue.data();
         let seen = ring.follow(|live| {
             let reaped = live.reap(&mut batch);
-            (reaped, live.may_complain().then(|| live.queue.pending().count()))
+            (
+                reaped,
+                live.may_complain().then(|| live.queue.pending().count()),
+            )
         });
         batch.complete();
         let index = queue.index();

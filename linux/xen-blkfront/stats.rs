@@ -13,7 +13,9 @@ pub(crate) struct StatsFile(pub(crate) Arc<Front>);
 impl fmt::Debug for StatsFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, ring) in self.0.rings().iter().enumerate() {
-            let Some((stats, persistent)) = ring.stats() else { continue };
+            let Some((stats, persistent)) = ring.stats() else {
+                continue;
+            };
             let Stats {
                 requests,
                 segments,

@@ -8,16 +8,20 @@
 //! | module | holds |
 //! |---|---|
 //! | [`params`] | the module's parameters |
+//! | [`driver`] | what xenbus calls |
 //! | [`front`] | one device: hand-shake, connection, life and death |
+//! | [`works`] | what a device does in a thread of its own |
 //! | [`ring`] | one hardware queue: requests in, completions out |
 //! | [`disk`] | limits, geometry, ioctls, `serial` |
 //! | [`stats`] | counters in debugfs |
 
 mod disk;
+mod driver;
 mod front;
 mod params;
 mod ring;
 mod stats;
+mod works;
 
 use kernel::{driver::Registration, prelude::*};
 use portico::{block::Major, xen, xenbus::Adapter};
@@ -29,7 +33,7 @@ const XENVBD_MAJOR: u32 = 202;
 struct Module {
     // Dropped in this order: no device is left when the number is given back.
     #[pin]
-    _driver: Registration<Adapter<front::Blkfront>>,
+    _driver: Registration<Adapter<driver::Blkfront>>,
     _major: Major,
 }
 
