@@ -87,9 +87,9 @@ impl Run for Purge {
 
 /// Gives the rings up when nothing is answered any more while the disk is being removed.
 pub(crate) struct GiveUp {
-    front: Arc<Front>,
+    pub(crate) front: Arc<Front>,
     /// Responses when it was last looked.
-    answered: Atomic<u64>,
+    pub(crate) answered: Atomic<u64>,
 }
 
 impl Run for GiveUp {
