@@ -61,6 +61,7 @@ pub fn examine(host: &Host) -> Vec<Finding> {
     findings.push(namespaces());
     findings.push(mirrors());
     findings.push(space(host));
+    findings.push(memory());
     findings.push(acceleration());
     findings.push(removal(host));
     findings.extend(SUPPORTED.iter().map(|release| cached(host, release)));
@@ -159,6 +160,27 @@ fn space(host: &Host) -> Finding {
             ),
         ),
         Err(error) => missing(format!("{at}: {error:#}"), "set XDG_CACHE_HOME"),
+    }
+}
+
+fn memory() -> Finding {
+    /// KiB that a machine with Xen, dom0 and a guest takes, and cargo beside it.
+    const WANTED: u64 = 4 << 20;
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    match available {
+        Some(free) if free < WANTED => missing(
+            format!("{} MiB of memory free", free >> 10),
+            format!(
+                "booting the lab takes {} MiB: end other programs",
+                WANTED >> 10
+            ),
+        ),
+        Some(free) => good(format!("{} MiB of memory free", free >> 10)),
+        None => note("how much memory is free is not known"),
     }
 }
 

@@ -13,7 +13,7 @@ pub mod doctor;
 pub mod image;
 pub mod kernel;
 pub mod lock;
-mod log;
+pub mod log;
 pub mod machine;
 pub mod metadata;
 pub mod mirror;

@@ -28,37 +28,48 @@ pub(crate) fn tail(text: &str) -> String {
     lines[from..].join("\n")
 }
 
-/// Adds what to do to the end of a log that shows a well-known trouble.
-pub(crate) fn explain(text: &str) -> String {
+/// Adds what to do to a text that shows a well-known trouble, once.
+#[must_use]
+pub fn explain(text: &str) -> String {
+    const DISK: &str =
+        "the disk is full: free some space, or set XDG_CACHE_HOME to a folder on a larger disk";
+    const NETWORK: &str =
+        "the package mirror could not be reached: check the network, then run again";
+    const KEYS: &str = "the keys of the distribution's archive are too old: install the newest \
+                        debian-archive-keyring";
     const KNOWN: &[(&str, &str)] = &[
-        (
-            "No space left on device",
-            "the disk is full: free some space, or set XDG_CACHE_HOME to a folder on a larger disk",
-        ),
-        (
-            "Could not resolve",
-            "the package mirror could not be reached: check the network, then run again",
-        ),
-        (
-            "Temporary failure resolving",
-            "the package mirror could not be reached: check the network, then run again",
-        ),
-        (
-            "Could not connect",
-            "the package mirror could not be reached: check the network, then run again",
-        ),
-        (
-            "Network is unreachable",
-            "the package mirror could not be reached: check the network, then run again",
-        ),
-        (
-            "NO_PUBKEY",
-            "the keys of the distribution's archive are too old: install the newest debian-archive-keyring",
-        ),
+        ("No space left on device", DISK),
+        ("Disk quota exceeded", DISK),
+        ("Could not resolve", NETWORK),
+        ("Temporary failure resolving", NETWORK),
+        ("Could not connect", NETWORK),
+        ("Connection timed out", NETWORK),
+        ("Network is unreachable", NETWORK),
+        ("NO_PUBKEY", KEYS),
     ];
     let hint = KNOWN.iter().find(|(sign, _)| text.contains(sign));
     match hint {
-        Some((_, hint)) => format!("{text}\n{hint}"),
-        None => text.to_owned(),
+        Some((_, hint)) if !text.contains(hint) => format!("{text}\n{hint}"),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn well_known_troubles_are_explained_once() {
+        let full = "writing x: No space left on device (os error 28)";
+        let told = explain(full);
+        assert!(told.starts_with(full) && told.contains("free some space"));
+        assert_eq!(explain(&told), told);
+        assert_eq!(explain("fine"), "fine");
+    }
+
+    #[test]
+    fn the_end_of_a_text_is_kept() {
+        let text: String = (0..40).map(|n| format!("{n}\n\n")).collect();
+        assert!(tail(&text).starts_with("25\n26\n"));
     }
 }

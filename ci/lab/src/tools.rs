@@ -31,6 +31,7 @@ pub const TOOLS: &[Tool] = &[
     tool("mount", "mount", "enters the sysroots"),
     tool("chroot", "coreutils", "enters the sysroots"),
     tool("cc", "gcc", "links the static binaries"),
+    tool("git", "git", "lists the files of the checkout"),
     Tool {
         user_only: true,
         ..tool(

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use portico_lab::context::Host;
 use portico_lab::machine::GuestType;
 use portico_lab::stop::{self, Stopped};
-use portico_lab::{kernel, scenario, setup};
+use portico_lab::{kernel, log, scenario, setup};
 
 mod bench;
 mod build;
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
             ExitCode::from(130)
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", log::explain(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
