@@ -11,7 +11,7 @@ use portico_peers::memory::Memory;
 use portico_peers::sides::{Back, Front, RustBack, RustFront};
 
 /// Requests per pair: the indexes, which start half as far below the end, wrap in the middle.
-const REQUESTS: u64 = 200_000;
+const REQUESTS: u64 = if cfg!(miri) { 500 } else { 200_000 };
 
 /// An event channel: notifications that nobody waits for merge into one.
 #[derive(Default)]
