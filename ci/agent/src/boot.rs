@@ -35,9 +35,7 @@ impl Settings {
     fn parse(line: &str) -> Settings {
         let mut settings = Settings::default();
         for word in line.split_whitespace() {
-            let Some((key, value)) = word
-                .strip_prefix("lab.")
-                .and_then(|w| w.split_once('='))
+            let Some((key, value)) = word.strip_prefix("lab.").and_then(|w| w.split_once('='))
             else {
                 continue;
             };
