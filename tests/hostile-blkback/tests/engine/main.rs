@@ -4,6 +4,7 @@
 //! Each script comes from a seed. `HOSTILE_SEED=n cargo test -p hostile-blkback --test engine` runs the one
 //! of that seed alone; `HOSTILE_SCRIPTS=n` runs another number of them than [`SCRIPTS`].
 
+mod back;
 mod device;
 mod machine;
 mod oracle;
