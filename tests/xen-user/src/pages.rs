@@ -105,3 +105,53 @@ impl SharedPages {
         unsafe { &*word }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::open;
+
+    fn pages(pages: usize, writable: bool) -> SharedPages {
+        let zeros = open("/dev/zero", 0).unwrap();
+        SharedPages::new(Mapped::new(&zeros, pages, 0, writable).unwrap(), writable)
+    }
+
+    #[test]
+    fn copies_keep_to_their_bytes_wherever_they_begin() {
+        let pages = pages(2, true);
+        assert_eq!((pages.len(), pages.pages()), (2 * PAGE, 2));
+        let bytes: Vec<u8> = (1..=40).collect();
+        for at in [0, 8, 3, PAGE - 5, 2 * PAGE - 40] {
+            pages.write(at, &bytes);
+            let mut got = vec![0; 40];
+            pages.read(at, &mut got);
+            assert_eq!(got, bytes, "at {at}");
+        }
+        let mut before = [9; 1];
+        pages.read(PAGE - 6, &mut before);
+        assert_eq!(before, [0]);
+        pages.store(16, 0x0403_0201);
+        assert_eq!(pages.load(16), 0x0403_0201);
+        let mut word = [0; 4];
+        pages.read(16, &mut word);
+        assert_eq!(word, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond")]
+    fn a_copy_beyond_the_pages_is_refused() {
+        pages(1, true).read(PAGE - 3, &mut [0; 4]);
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond")]
+    fn a_copy_whose_end_wraps_is_refused() {
+        pages(1, true).write(usize::MAX, &[0; 4]);
+    }
+
+    #[test]
+    #[should_panic(expected = "read-only")]
+    fn pages_for_reading_are_not_written() {
+        pages(1, false).write(0, &[1]);
+    }
+}
