@@ -60,12 +60,15 @@ impl<H: Host, T: Copy> Stack<H, T> {
         Some(item)
     }
 
-    /// Takes the top `n` elements, or all if there are fewer.
+    /// Takes the top `n` elements, or none if there are fewer.
     #[inline]
     pub fn pop_many(&mut self, n: usize) -> &[T] {
         let end = self.len;
-        self.len = end.saturating_sub(n);
-        self.items.get(self.len..end).unwrap_or_default()
+        let Some(start) = end.checked_sub(n) else {
+            return &[];
+        };
+        self.len = start;
+        self.items.get(start..end).unwrap_or_default()
     }
 
     /// The elements, coldest first.
@@ -121,7 +124,7 @@ impl<H: Host> Refs<H> {
         self.spare.pop()
     }
 
-    /// Takes `n` references, or all if there are fewer.
+    /// Takes `n` references, or none if there are fewer.
     #[inline]
     pub fn take_many(&mut self, n: usize) -> &[GrantRef] {
         self.spare.pop_many(n)

@@ -187,7 +187,8 @@ impl<H: Host> Queue<H> {
         };
         let row = usize::from(index) * self.setup.max_segments;
         let used = self.used.get_mut(row..).unwrap_or_default();
-        for used in used.iter_mut().take(usize::from(slot.segments)) {
+        let used = used.get_mut(..usize::from(slot.segments));
+        for used in used.unwrap_or_default() {
             if !self.host.end(*used) {
                 return Err(Violation::Held {
                     id: slot.id(index),

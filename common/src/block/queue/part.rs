@@ -5,7 +5,7 @@ use core::mem::size_of;
 
 use zerocopy::IntoBytes;
 
-use super::{IndirectPage, Queue, Stats};
+use super::{IndirectPage, Outcome, Queue, Slot, Stats};
 use crate::block::host::{Access, GrantRef, Host, Segment, SharedPage};
 use crate::block::pool::{Granted, Pool, Refs, NO_REF};
 use crate::block::wire::{self, RequestHead, RequestIndirect, WireSegment};
@@ -22,12 +22,13 @@ impl<H: Host> Queue<H> {
         sector: u64,
         segments: &mut impl Iterator<Item = S>,
         count: usize,
-    ) -> Option<(u16, u64)> {
+    ) -> Option<(&mut Slot<H::Io>, u64)> {
         let index = self.free.pop()?;
         let slot = self.slots.get_mut(usize::from(index))?;
         let mut entry = self.ring.next_entry()?;
         let id = slot.start(index, operation, count);
         slot.head = index;
+        slot.outcome = Outcome::Done;
         slot.first = 0;
         slot.sector = sector;
         let row = usize::from(index) * self.setup.max_segments;
@@ -58,7 +59,7 @@ impl<H: Host> Queue<H> {
             let sectors =
                 memory.describe_indirect(&mut self.pool, segments, used, pages, &mut request);
             entry.set(0, &request);
-            return Some((index, sectors));
+            return Some((slot, sectors));
         }
         let head = RequestHead {
             operation,
@@ -74,7 +75,7 @@ impl<H: Host> Queue<H> {
             entry.set(at, &segment);
             at += size_of::<WireSegment>();
         });
-        Some((index, sectors))
+        Some((slot, sectors))
     }
 }
 

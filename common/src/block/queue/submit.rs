@@ -15,11 +15,16 @@ impl<H: Host> Queue<H> {
         if self.closed || self.broken {
             return Err((io, Busy::Closed));
         }
-        let done = match io.op() {
-            Op::Read => self.transfer(io, wire::OP_READ, false),
-            Op::Write { fua } => self.transfer(io, wire::OP_WRITE, fua),
-            Op::Flush => self.flush(io),
-            Op::Discard { secure } => self.discard(io, secure),
+        let data = match io.op() {
+            Op::Read => Ok((wire::OP_READ, false)),
+            Op::Write { fua } => Ok((wire::OP_WRITE, fua)),
+            Op::Flush => Err(None),
+            Op::Discard { secure } => Err(Some(secure)),
+        };
+        let done = match data {
+            Ok((operation, fua)) => self.transfer(io, operation, fua),
+            Err(None) => self.flush(io),
+            Err(Some(secure)) => self.discard(io, secure),
         };
         if let Err((_, Busy::Ring | Busy::Pages | Busy::Grants)) = &done {
             self.stats.ring_full += 1;
@@ -41,6 +46,7 @@ impl<H: Host> Queue<H> {
         notify
     }
 
+    #[inline]
     fn transfer(&mut self, io: H::Io, operation: u8, fua: bool) -> Result<(), (H::Io, Busy)> {
         let Some(total) = count_whole(&io) else {
             return Err((io, Busy::Malformed));
@@ -83,14 +89,14 @@ impl<H: Host> Queue<H> {
 
         let head = if parts == 1 {
             let written = self.write_part(operation, io.sector(), &mut io.segments(), total);
-            written.map(|(index, _)| index)
+            written.map(|(slot, _)| slot)
         } else {
-            self.write_parts(operation, &io, total)
+            let head = self.write_parts(operation, &io, total);
+            head.and_then(|head| self.slots.get_mut(usize::from(head)))
         };
-        if let Some(slot) = head.and_then(|head| self.slots.get_mut(usize::from(head))) {
+        if let Some(slot) = head {
             slot.parts = parts as u16;
             slot.then_flush = then_flush;
-            slot.outcome = Outcome::Done;
             slot.io = Some(io);
         }
         Ok(())
@@ -104,9 +110,8 @@ impl<H: Host> Queue<H> {
         let (mut head, mut first) = (None, 0);
         while first < total {
             let count = self.setup.max_segments.min(total - first);
-            let (index, sectors) = self.write_part(operation, sector, &mut segments, count)?;
-            let slot = self.slots.get_mut(usize::from(index))?;
-            slot.head = *head.get_or_insert(index);
+            let (slot, sectors) = self.write_part(operation, sector, &mut segments, count)?;
+            slot.head = *head.get_or_insert(slot.head);
             slot.first = first as u32;
             sector = sector.wrapping_add(sectors);
             first += count;
