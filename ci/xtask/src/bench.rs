@@ -31,11 +31,14 @@ pub(crate) struct Disk {
     /// How often each job is run with each driver, in turn.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// Count instructions and say in which functions they are, but take no timed measurements.
+    /// Say in which functions of the guest the instructions of a request are.
+    #[arg(long)]
+    profile: bool,
+    /// Count instructions, but take no timed measurements.
     #[arg(long)]
     only_instructions: bool,
     /// Take timed measurements, but count no instructions.
-    #[arg(long, conflicts_with = "only_instructions")]
+    #[arg(long, conflicts_with_all = ["only_instructions", "profile"])]
     only_timed: bool,
     /// Have fio use io_uring with registered buffers instead of libaio: less work above the driver.
     #[arg(long)]
@@ -57,6 +60,7 @@ impl Disk {
             rounds: self.rounds.unwrap_or(usual.rounds),
             timed: !self.only_instructions,
             instructions: !self.only_timed,
+            profile: self.profile,
             engine: match self.io_uring {
                 true => Engine::IoUring,
                 false => Engine::Libaio,

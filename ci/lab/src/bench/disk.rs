@@ -26,6 +26,8 @@ pub struct Options {
     pub timed: bool,
     /// Count instructions.
     pub instructions: bool,
+    /// Say in which functions of the guest the counted instructions are.
+    pub profile: bool,
     /// How requests get to the kernel.
     pub engine: Engine,
     /// Compare the stock driver with itself: shows how much of a difference is none.
@@ -46,6 +48,7 @@ impl Options {
             millis,
             timed: true,
             instructions: true,
+            profile: false,
             engine: Engine::Libaio,
             same: false,
         }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the instructions of a request go, by function: the counts of [`super::hits`] with names from the
-//! guest's own symbol table, which also tells the guest's code from that of others.
+//! guest's own symbol table, which also tells the guest's kernel from dom0's.
+//!
+//! It shows where to look; the sum is no measure, as user space is dom0's too and whatever the guest does
+//! in the background is counted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -43,14 +46,9 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Instructions per request that the guest executed.
-    pub fn sum(&self) -> f64 {
-        self.functions.iter().map(|(_, count)| count).sum()
-    }
-
     /// The profile as text.
     pub fn text(&self) -> String {
-        let all = self.sum();
+        let all: f64 = self.functions.iter().map(|(_, count)| count).sum();
         let mut out = format!(
             "Instructions per request by function: {}, {}, {all:.0} in all\n",
             self.job,

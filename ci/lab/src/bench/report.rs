@@ -29,7 +29,7 @@ pub struct Report {
     pub timed: Part,
     /// The runs whose instructions were counted.
     pub counted: Part,
-    /// Where the guest's instructions went, per driver and job.
+    /// Where the guest's instructions went, per driver and job, if it was asked for.
     pub profiles: Vec<Profile>,
     /// What went wrong with the benchmark as a whole.
     pub problems: Vec<String>,

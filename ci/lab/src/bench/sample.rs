@@ -26,10 +26,8 @@ pub enum Metric {
     Interrupts,
     /// CPU time of the guest in nanoseconds per request.
     GuestCpu,
-    /// Instructions that the guest executed per request.
+    /// Instructions per request that the guest executed, and the hypervisor on its behalf.
     Instructions,
-    /// The same with those that the hypervisor executed on the guest's behalf.
-    WithHypervisor,
 }
 
 impl Metric {
@@ -44,9 +42,6 @@ impl Metric {
         Metric::GuestCpu,
     ];
 
-    /// Those of counted runs.
-    pub const COUNTED: [Metric; 2] = [Metric::Instructions, Metric::WithHypervisor];
-
     /// Its title in reports.
     pub fn title(self) -> &'static str {
         match self {
@@ -58,7 +53,6 @@ impl Metric {
             Metric::Interrupts => "interrupts in the guest per request",
             Metric::GuestCpu => "guest CPU time per request (µs)",
             Metric::Instructions => "guest instructions per request",
-            Metric::WithHypervisor => "instructions of guest and hypervisor per request",
         }
     }
 
@@ -70,7 +64,7 @@ impl Metric {
     /// A value in the unit of the title, with as many digits as make sense.
     pub fn show(self, value: f64) -> String {
         match self {
-            Metric::Iops | Metric::Instructions | Metric::WithHypervisor => format!("{value:.0}"),
+            Metric::Iops | Metric::Instructions => format!("{value:.0}"),
             Metric::Bandwidth => format!("{:.1}", value / 1e6),
             Metric::P50 | Metric::P99 => format!("{:.0}", value / 1e3),
             Metric::GuestCpu => format!("{:.1}", value / 1e3),

@@ -140,7 +140,7 @@ impl Part {
             job,
             comparisons: Metric::TIMED
                 .into_iter()
-                .chain(Metric::COUNTED)
+                .chain([Metric::Instructions])
                 .map(compare)
                 .filter(|c| c.stock.is_some() || c.ours.is_some())
                 .collect(),

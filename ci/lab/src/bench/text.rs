@@ -40,11 +40,10 @@ pub fn render(report: &Report, findings: &Findings) -> String {
         out.push_str(&ratios(&findings.timed, &columns));
     }
     if !findings.counted.is_empty() {
-        out.push_str("\nInstructions per request\n\n");
-        let columns = [
-            ("guest", Metric::Instructions),
-            ("guest and hypervisor", Metric::WithHypervisor),
-        ];
+        out.push_str(
+            "\nInstructions of the guest per request, with the hypervisor's on its behalf\n\n",
+        );
+        let columns = [("instructions/IO", Metric::Instructions)];
         out.push_str(&absolute(&findings.counted, &columns));
         out.push('\n');
         out.push_str(&ratios(&findings.counted, &columns));

@@ -123,7 +123,7 @@ fn describe(bed: &mut Bed, report: &mut Report) -> Result<()> {
     for driver in [Driver::Stock, Driver::Ours] {
         bed.switch(driver)?;
         let facts = bed.describe()?;
-        let name = format!("disk under the {} driver", driver.name());
+        let name = format!("disk as the {} driver shows it", driver.name());
         report.about.facts.push((name, facts));
     }
     Ok(())
