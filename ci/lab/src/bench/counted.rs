@@ -66,12 +66,16 @@ pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> 
         // The later rounds only show that the first can be repeated.
         let profiler = profiler.as_ref().filter(|_| turn.round == 0);
         if let (Ok(_), Some(profiler)) = (&taken, profiler) {
-            let functions = explain(&mut bed, job, profiler, &mut namer)?;
-            report.profiles.push(Profile {
-                job,
-                driver: turn.driver,
-                functions,
-            });
+            match explain(&mut bed, job, profiler, &mut namer) {
+                Ok(functions) => report.profiles.push(Profile {
+                    job,
+                    driver: turn.driver,
+                    functions,
+                }),
+                Err(error) => report
+                    .problems
+                    .push(format!("no profile of {job}: {error:#}")),
+            }
         }
         if !report.counted.put(turn, taken) {
             report
