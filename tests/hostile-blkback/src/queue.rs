@@ -10,6 +10,7 @@ use crate::script::Fault;
 use crate::stats::Stats;
 use portico_core::block::wire::{Request, Response};
 use portico_core::ring::{BackRing, RingError};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Bytes in front of a ring's first entry, and in an entry (`ring.h`, `blkif.h`).
@@ -175,6 +176,9 @@ impl<G: Guest> Queue<G> {
             drop(pages);
         }
         self.last_id = right.id;
+        if flip.is_some() {
+            self.publish();
+        }
         for _ in 0..copies {
             if due == Some(now) && self.reorder.is_none() {
                 self.put(response);
@@ -192,8 +196,10 @@ impl<G: Guest> Queue<G> {
             self.release_group();
         }
         if let Some(ms) = flip {
+            if self.unpublished > 0 {
+                self.flip(right, Duration::from_millis(ms));
+            }
             self.publish();
-            self.flip(right, Duration::from_millis(ms));
         }
         self.fault(faults);
     }
@@ -265,17 +271,19 @@ impl<G: Guest> Queue<G> {
         self.guest.notify();
     }
 
-    /// Rewrites the slot of the answer that was published last, from another thread.
+    /// Rewrites the slot of the answer that is published next, from another thread, which has begun when
+    /// this returns.
     fn flip(&self, right: Response, time: Duration) {
         let ring = self.ring.memory().clone();
-        let shown = ring.load(RSP_PROD).wrapping_sub(self.shift);
-        let index = shown.wrapping_sub(1) & self.ring.size().wrapping_sub(1);
+        let index = ring.load(RSP_PROD).wrapping_sub(self.shift) & self.ring.size().wrapping_sub(1);
         let slot = HEADER + index as usize * ENTRY;
+        let (begun, wait) = mpsc::channel();
         std::thread::spawn(move || {
             let id = [right.id as u32, (right.id >> 32) as u32];
             let rest = u32::from(right.operation) | u32::from(right.status as u16) << 16;
             let end = Instant::now() + time;
             let mut wrong = 1u32;
+            drop(begun);
             while Instant::now() < end {
                 for _ in 0..64 {
                     ring.store(slot, id[0] ^ wrong);
@@ -288,5 +296,7 @@ impl<G: Guest> Queue<G> {
                 }
             }
         });
+        // The other end is dropped when the thread begins.
+        let _: Result<(), _> = wait.recv();
     }
 }

@@ -118,8 +118,8 @@ pub enum Fault {
     WrongOperation(u8),
     /// Answer with this status: 0 done, -1 error, -2 not supported, all others unknown.
     Status(i16),
-    /// After the answer is published, rewrite its slot for so many milliseconds from another thread:
-    /// right and wrong, in turn.
+    /// While the answer is published and for so many milliseconds, rewrite its slot from another
+    /// thread: right and wrong, in turn.
     Flip(u64),
     /// Keep the request's pages mapped after the answer, for so many milliseconds or to the end.
     KeepGrants(Option<u64>),
