@@ -7,17 +7,7 @@ use core::ops::DerefMut;
 
 use crate::shared::SharedMemory;
 
-/// A reference into the grant table.
-pub type GrantRef = u32;
-
-/// What a grant allows the back end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// It may read the page.
-    ReadOnly,
-    /// It may read and write the page.
-    ReadWrite,
-}
+pub use crate::grant::{Access, GrantRef};
 
 /// There was no memory, or no grant reference, at set-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -198,6 +198,44 @@ proptest! {
         }
     }
 
+    /// The same with headers that almost make sense.
+    #[test]
+    fn any_messages(
+        messages in prop::collection::vec(
+            (0_u32..25, 0_u32..4, prop::collection::vec(0_u8..4, 0..40), any::<bool>()),
+            0..20,
+        ),
+        step in 1_usize..50,
+    ) {
+        let mut store = client();
+        let mut wire = Vec::new();
+        for (msg_type, req_id, payload, long) in &messages {
+            let mut bytes = message(*msg_type, *req_id, payload);
+            if *long {
+                bytes[12..16].copy_from_slice(&(payload.len() as u32 * 200).to_ne_bytes());
+            }
+            wire.extend(bytes);
+        }
+        let (mut bytes, mut end, mut waiting) = (&wire[..], None, 0);
+        for _ in 0..wire.len() + 2 {
+            if end.is_none() && waiting < 3 {
+                ask(&mut store, Request::Read("a"));
+                waiting += 1;
+            }
+            match store.receive(feed(&mut bytes, step)) {
+                Ok(Some(Incoming::Reply { id, .. })) => {
+                    prop_assert!(id != 0 && end.is_none());
+                    waiting -= 1;
+                }
+                Ok(Some(Incoming::Watch { path, .. })) => {
+                    prop_assert_eq!(check_watch_path(path.as_bytes()), Ok(()));
+                }
+                Ok(None) => break,
+                Err(v) => prop_assert_eq!(*end.get_or_insert(v), v),
+            }
+        }
+    }
+
     /// Well-formed conversations come out as they went in, however the bytes are cut.
     #[test]
     fn well_formed(
