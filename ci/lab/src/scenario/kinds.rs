@@ -36,11 +36,14 @@ const USUAL: Pair = Pair {
     dom0: "/dev/loop1",
 };
 
+/// By its path: the shell has a smaller one of its own that comes first.
+const LOSETUP: &str = "/usr/sbin/losetup";
+
 fn prepare(machine: &mut Machine) -> Result<()> {
     let mut dom0 = machine.dom0();
     for (i, (file, sector)) in FILES.iter().enumerate() {
         let script =
-            format!("truncate -s 64M {file} && losetup -b {sector} /dev/loop{i} {file} 2>&1");
+            format!("truncate -s 64M {file} && {LOSETUP} -b {sector} /dev/loop{i} {file} 2>&1");
         let exit = dom0.shell(&script, SHORT)?;
         ensure!(
             exit.code == 0,
@@ -184,7 +187,7 @@ fn resize(machine: &mut Machine, guest: &Guest, facts: &mut Facts) -> Result<()>
     let mut sizes = Vec::new();
     for mib in [96, 48] {
         let script = format!(
-            "truncate -s {mib}M {} && losetup -c {}",
+            "truncate -s {mib}M {} && {LOSETUP} -c {}",
             FILES[1].0, USUAL.dom0
         );
         let exit = machine.dom0().shell(&script, SHORT)?;
@@ -200,7 +203,7 @@ fn resize(machine: &mut Machine, guest: &Guest, facts: &mut Facts) -> Result<()>
     io::fio_verify(machine, guest, USUAL.guest, 8 * MIB, 1)?;
     // For the next guest.
     let script = format!(
-        "truncate -s 64M {} && losetup -c {}",
+        "truncate -s 64M {} && {LOSETUP} -c {}",
         FILES[1].0, USUAL.dom0
     );
     machine.dom0().shell(&script, SHORT)?;
