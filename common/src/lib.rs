@@ -25,7 +25,6 @@ extern crate std;
 pub mod block;
 #[cfg(not(CONFIG_RUST))]
 pub mod event;
-#[cfg(not(CONFIG_RUST))]
 pub mod grant;
 pub mod ring;
 pub mod shared;

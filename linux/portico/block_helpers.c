@@ -11,18 +11,6 @@
 
 #include "block_helpers.h"
 
-unsigned int portico_freeze_queue(struct request_queue *q)
-{
-	return blk_mq_freeze_queue(q);
-}
-EXPORT_SYMBOL_GPL(portico_freeze_queue);
-
-void portico_unfreeze_queue(struct request_queue *q, unsigned int memflags)
-{
-	blk_mq_unfreeze_queue(q, memflags);
-}
-EXPORT_SYMBOL_GPL(portico_unfreeze_queue);
-
 void portico_limits_start_update(struct request_queue *q,
 				 struct queue_limits *lim)
 {
@@ -35,15 +23,12 @@ EXPORT_SYMBOL_GPL(portico_limits_start_update);
 /* block/status.rs */
 SAME(BLK_STS_OK, 0);
 SAME(BLK_STS_NOTSUPP, 1);
-SAME(BLK_STS_TIMEOUT, 2);
 SAME(BLK_STS_RESOURCE, 9);
 SAME(BLK_STS_IOERR, 10);
-SAME(BLK_STS_OFFLINE, 16);
 
 /* block/limits.rs */
 SAME(BLK_FEAT_WRITE_CACHE, 1u << 0);
 SAME(BLK_FEAT_FUA, 1u << 1);
-SAME(BLK_FEAT_ROTATIONAL, 1u << 2);
 
 /* block/request.rs: the operation is in the low bits of the flags */
 SAME(REQ_OP_MASK, (1u << REQ_OP_BITS) - 1);

@@ -9,9 +9,6 @@
 struct queue_limits;
 struct request_queue;
 
-unsigned int portico_freeze_queue(struct request_queue *q);
-void portico_unfreeze_queue(struct request_queue *q, unsigned int memflags);
-
 void portico_limits_start_update(struct request_queue *q,
 				 struct queue_limits *lim);
 

@@ -9,13 +9,19 @@
 //! - [`table`] grants and ends access without ever overwriting what Xen marks;
 //! - [`references`] keeps the entries that are free.
 //!
-//! Linux owns its table and does not use this module; a bus driver that owns the table does.
+//! Linux owns its table: there, only what a grant is called is left. A bus driver that owns the table has
+//! all of it.
 
+#[cfg(not(CONFIG_RUST))]
 pub mod references;
+#[cfg(not(CONFIG_RUST))]
 pub mod table;
+#[cfg(not(CONFIG_RUST))]
 pub mod wire;
 
+#[cfg(not(CONFIG_RUST))]
 pub use references::References;
+#[cfg(not(CONFIG_RUST))]
 pub use table::{EndError, GrantError, GrantTable, TableV1, TableV2};
 
 /// Index of an entry in the table of the granting domain (`grant_ref_t`).

@@ -19,12 +19,8 @@ use kernel::{
     prelude::*,
     static_lock_class,
     str::CString,
-    sync::{
-        atomic::{AtomicFlag, Full},
-        Arc,
-    },
-    time::Jiffies,
-    types::{ForeignOwnable, NotThreadSafe},
+    sync::Arc,
+    types::ForeignOwnable,
 };
 use portico_bindings as bindings;
 
@@ -49,8 +45,8 @@ pub struct Numbers {
 /// `private_data` comes from `into_foreign`.
 struct Inner<T: Operations> {
     disk: NonNull<bindings::gendisk>,
-    tag_set: Arc<TagSet<T>>,
-    quiesced: AtomicFlag,
+    /// Outlives the disk.
+    _tag_set: Arc<TagSet<T>>,
     added: bool,
 }
 
@@ -63,19 +59,10 @@ impl<T: Operations> Inner<T> {
         // SAFETY: by the invariants; the queue of a disk does not change.
         unsafe { (*self.raw()).queue }
     }
-
-    fn unquiesce(&self) {
-        if self.quiesced.xchg(false, Full) {
-            // SAFETY: by the invariants; it balances the call in `quiesce`.
-            unsafe { bindings::blk_mq_unquiesce_queue(self.queue()) };
-        }
-    }
 }
 
 impl<T: Operations> Drop for Inner<T> {
     fn drop(&mut self) {
-        // What still waits in a quiesced queue would never be completed.
-        self.unquiesce();
         let disk = self.raw();
         if self.added {
             // SAFETY: the disk was added, and is removed once. After this no callback of the queue runs
@@ -135,8 +122,7 @@ impl<T: Operations> NewDisk<T> {
         // INVARIANT: allocated above, and `private_data` set.
         let inner = Inner {
             disk,
-            tag_set,
-            quiesced: AtomicFlag::new(false),
+            _tag_set: tag_set,
             added: false,
         };
         // SAFETY: as above.
@@ -165,11 +151,6 @@ impl<T: Operations> NewDisk<T> {
     /// The medium can be taken out while the disk stays.
     pub fn removable(self) -> Self {
         self.flag(bindings::GENHD_FL_REMOVABLE)
-    }
-
-    /// There are no partitions on it.
-    pub fn no_partitions(self) -> Self {
-        self.flag(bindings::GENHD_FL_NO_PART)
     }
 
     fn flag(self, flag: u32) -> Self {
@@ -236,11 +217,6 @@ unsafe impl<T: Operations> Send for GenDisk<T> {}
 unsafe impl<T: Operations> Sync for GenDisk<T> {}
 
 impl<T: Operations> GenDisk<T> {
-    /// The tag set.
-    pub fn tag_set(&self) -> &Arc<TagSet<T>> {
-        &self.0.tag_set
-    }
-
     /// The capacity, in sectors of 512 bytes.
     pub fn capacity(&self) -> u64 {
         // SAFETY: by the invariants; read once, as it may change.
@@ -268,15 +244,8 @@ impl<T: Operations> GenDisk<T> {
         unsafe { bindings::blk_mark_disk_dead(self.0.raw()) };
     }
 
-    /// Sets the time that a request may take, from the next request on.
-    pub fn set_timeout(&self, timeout: Jiffies) {
-        let timeout = c_uint::try_from(timeout).unwrap_or(c_uint::MAX);
-        // SAFETY: by the invariants.
-        unsafe { bindings::blk_queue_rq_timeout(self.0.queue(), timeout) };
-    }
-
     /// Changes the limits. Requests in flight and queued are of the old ones, so the driver must
-    /// still serve these, or take them apart with [`Request::into_bios`](super::Request::into_bios).
+    /// still serve these.
     /// Sleeps, and waits for no request.
     ///
     /// # Errors
@@ -291,57 +260,10 @@ impl<T: Operations> GenDisk<T> {
         to_result(unsafe { bindings::queue_limits_commit_update(self.0.queue(), limits.as_raw()) })
     }
 
-    /// Keeps new requests out and waits for those inside. They are kept out until the guard is
-    /// dropped.
-    pub fn freeze(&self) -> Frozen<'_, T> {
-        // SAFETY: by the invariants; the guard balances it.
-        let memflags = unsafe { bindings::portico_freeze_queue(self.0.queue()) };
-        Frozen {
-            disk: self,
-            memflags,
-            _task: NotThreadSafe,
-        }
-    }
-
-    /// Stops calls of [`Operations::queue_rq`] and waits for those that run. Requests are queued until
-    /// [`unquiesce`](Self::unquiesce). Does nothing if it was called already. Sleeps.
-    pub fn quiesce(&self) {
-        if !self.0.quiesced.xchg(true, Full) {
-            // SAFETY: by the invariants.
-            unsafe { bindings::blk_mq_quiesce_queue(self.0.queue()) };
-        }
-    }
-
-    /// Undoes [`quiesce`](Self::quiesce), and runs the queues.
-    pub fn unquiesce(&self) {
-        self.0.unquiesce();
-    }
-
-    /// Queues anew what was given back with [`Request::requeue`](super::Request::requeue).
-    pub fn kick_requeued(&self) {
-        // SAFETY: by the invariants.
-        unsafe { bindings::blk_mq_kick_requeue_list(self.0.queue()) };
-    }
-
     /// Runs the queues soon. For a driver that refused requests for want of something that another
     /// than a request of the same queue gives back.
     pub fn run_queues(&self) {
         // SAFETY: by the invariants; asynchronous, so any context will do.
         unsafe { bindings::blk_mq_run_hw_queues(self.0.queue(), true) };
-    }
-}
-
-/// A disk without requests.
-pub struct Frozen<'a, T: Operations> {
-    disk: &'a GenDisk<T>,
-    memflags: c_uint,
-    /// The flags are the task's.
-    _task: NotThreadSafe,
-}
-
-impl<T: Operations> Drop for Frozen<'_, T> {
-    fn drop(&mut self) {
-        // SAFETY: frozen by this task, and unfrozen once.
-        unsafe { bindings::portico_unfreeze_queue(self.disk.0.queue(), self.memflags) };
     }
 }

@@ -9,7 +9,6 @@ use portico_bindings as bindings;
 // `block_helpers.c` checks these values.
 const WRITE_CACHE: bindings::blk_features_t = 1 << 0;
 const FUA: bindings::blk_features_t = 1 << 1;
-const ROTATIONAL: bindings::blk_features_t = 1 << 2;
 
 /// Limits of a disk (`struct queue_limits`). Sectors are of 512 bytes.
 ///
@@ -83,13 +82,6 @@ impl Limits {
         self
     }
 
-    /// Smallest and best size of a transfer, in bytes; hints for file systems.
-    pub fn io_size(&mut self, min: u32, opt: u32) -> &mut Self {
-        self.0.io_min = min;
-        self.0.io_opt = opt;
-        self
-    }
-
     /// Longest discard, in sectors; 0 for none.
     pub fn max_discard_sectors(&mut self, sectors: u32) -> &mut Self {
         self.0.max_hw_discard_sectors = sectors;
@@ -119,11 +111,6 @@ impl Limits {
     /// flush after them.
     pub fn fua(&mut self, on: bool) -> &mut Self {
         self.feature(FUA, on)
-    }
-
-    /// Seeking takes time.
-    pub fn rotational(&mut self, on: bool) -> &mut Self {
-        self.feature(ROTATIONAL, on)
     }
 }
 

@@ -51,7 +51,6 @@
 //! [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
 mod batch;
-mod bios;
 mod disk_operations;
 mod gen_disk;
 mod limits;
@@ -66,9 +65,8 @@ mod vtable;
 
 pub use self::{
     batch::Batch,
-    bios::Bios,
     disk_operations::{AttributeText, DiskOperations, Geometry},
-    gen_disk::{Frozen, GenDisk, NewDisk, Numbers},
+    gen_disk::{GenDisk, NewDisk, Numbers},
     limits::Limits,
     major::Major,
     operations::{HwQueue, Operations, Timeout},

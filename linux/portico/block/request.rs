@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
-use super::{bios::Bios, operations::Operations, segment::Segments, status::Status};
+use super::{operations::Operations, segment::Segments, status::Status};
 use core::{cell::UnsafeCell, marker::PhantomData, mem, ptr::NonNull};
 use portico_bindings as bindings;
 
@@ -25,7 +25,6 @@ pub enum Op {
 
 const OP_MASK: bindings::blk_opf_t = (1 << bindings::REQ_OP_BITS) - 1;
 const FUA: bindings::blk_opf_t = 1 << bindings::req_flag_bits___REQ_FUA;
-const FLUSH_SEQ: bindings::req_flags_t = 1 << bindings::rqf_flags___RQF_FLUSH_SEQ;
 
 impl Op {
     /// The operation in `cmd_flags`, or `None` if it is one that drivers here never see.
@@ -102,9 +101,8 @@ pub(super) unsafe fn set_status(rq: *mut bindings::request, status: Status) {
 /// A request that the driver owns.
 ///
 /// Ownership starts when the block layer hands the request to [`Operations::queue_rq`] and ends when
-/// it is ended ([`end`](Self::end), [`Batch::add`]), given back ([`requeue`](Self::requeue),
-/// [`into_bios`](Self::into_bios), the error of `queue_rq`), or dropped, which ends it with
-/// [`Status::IO_ERROR`]. So a request cannot be completed twice, nor be looked at afterwards, and no
+/// it is ended ([`end`](Self::end), [`Batch::add`]), given back ([`requeue_now`](Self::requeue_now), the
+/// error of `queue_rq`), or dropped, which ends it with [`Status::IO_ERROR`]. So a request cannot be completed twice, nor be looked at afterwards, and no
 /// reference count is needed for that. While any request is owned, its disk cannot go away:
 /// [`GenDisk`]'s drop waits for it.
 ///
@@ -190,13 +188,6 @@ impl<T: Operations> Request<T> {
         unsafe { (*self.rq.as_ptr()).tag as u32 }
     }
 
-    /// The index of the hardware queue that the request came from.
-    #[inline]
-    pub fn queue_index(&self) -> u32 {
-        // SAFETY: an owned request belongs to a live hardware queue.
-        unsafe { (*(*self.rq.as_ptr()).mq_hctx).queue_num }
-    }
-
     /// The driver's data of the request.
     #[inline]
     pub fn data(&self) -> &T::RequestData {
@@ -225,41 +216,10 @@ impl<T: Operations> Request<T> {
         unsafe { bindings::blk_mq_end_request(self.into_raw(), status.raw()) };
     }
 
-    /// Gives the request back to be queued again. It comes back to [`Operations::queue_rq`] after
-    /// [`GenDisk::kick_requeued`](super::GenDisk::kick_requeued).
-    pub fn requeue(self) {
-        // SAFETY: a started request, whose ownership goes back to the block layer.
-        unsafe { bindings::blk_mq_requeue_request(self.into_raw(), false) };
-    }
-
     /// Gives the request back to be queued again soon.
     pub fn requeue_now(self) {
         // SAFETY: a started request, whose ownership goes back to the block layer.
         unsafe { bindings::blk_mq_requeue_request(self.into_raw(), true) };
-    }
-
-    /// Takes the request apart: its bios go to the end of `bios`, to be submitted anew under the
-    /// limits that hold then, and the request is given back.
-    ///
-    /// # Errors
-    ///
-    /// The request itself, if it is more than its bios: a flush, a discard, or a write that is part
-    /// of a flush. [`requeue`](Self::requeue) it.
-    pub fn into_bios(self, bios: &mut Bios) -> Result<(), Self> {
-        // SAFETY: the flags of a request in flight are only changed by the timeout code, which leaves
-        // this bit alone.
-        let rq_flags = unsafe { (&raw const (*self.rq.as_ptr()).rq_flags).read_volatile() };
-        if !matches!(self.op(), Op::Read | Op::Write) || self.fua() || rq_flags & FLUSH_SEQ != 0 {
-            return Err(self);
-        }
-        let rq = self.into_raw();
-        // SAFETY: the request was ours; now its bios are the list's, and without them ending it
-        // completes nothing.
-        unsafe {
-            bindings::blk_steal_bios(bios.as_raw(), rq);
-            bindings::blk_mq_end_request(rq, Status::OK.raw());
-        }
-        Ok(())
     }
 
     /// Tells the block layer to send no more discards or secure erases to this disk. For a device

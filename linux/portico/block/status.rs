@@ -15,14 +15,10 @@ impl Status {
     pub const OK: Self = Self(0);
     /// The device does not know the operation (`EOPNOTSUPP`).
     pub const NOT_SUPPORTED: Self = Self(1);
-    /// The device did not answer in time (`ETIMEDOUT`).
-    pub const TIMEOUT: Self = Self(2);
     /// There is no room for the request now; it is queued again.
     pub(super) const RESOURCE: Self = Self(9);
     /// The device reported an error, or cannot be believed (`EIO`).
     pub const IO_ERROR: Self = Self(10);
-    /// The device is gone (`ENODEV`).
-    pub const OFFLINE: Self = Self(16);
 
     #[inline]
     pub(super) const fn from_raw(status: bindings::blk_status_t) -> Self {

@@ -145,45 +145,6 @@ impl<T: Operations> TagSet<T> {
         self.set.get()
     }
 
-    /// Number of hardware queues, those that are polled included.
-    pub fn hw_queues(&self) -> u32 {
-        // SAFETY: by the invariants; read once, as an update may change it.
-        unsafe { (&raw const (*self.as_raw()).nr_hw_queues).read_volatile() }
-    }
-
-    /// How many of the hardware queues, the last ones, are polled.
-    pub fn poll_queues(&self) -> u32 {
-        self.poll_queues.load(Relaxed)
-    }
-
-    /// Changes the number of hardware queues, and of those polled; polling neither begins nor ends
-    /// for a set. All queues get new data from [`Operations::init_queue`].
-    ///
-    /// Waits until no request is owned by the driver or queued, so everything must be running: to
-    /// come back from a resume with fewer rings, let the queues share them first, requeue, then call
-    /// this. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if the numbers cannot be, `ENOMEM` if the old number stays.
-    pub fn update_hw_queues(&self, hw_queues: u32, poll_queues: u32) -> Result {
-        // SAFETY: by the invariants; it does not change.
-        let polls = unsafe { (*self.as_raw()).nr_maps } > 1;
-        if hw_queues == 0 || poll_queues >= hw_queues || (poll_queues != 0) != polls {
-            return Err(EINVAL);
-        }
-        let count = c_int::try_from(hw_queues)?;
-        let before = self.poll_queues.load(Relaxed);
-        self.poll_queues.store(poll_queues, Relaxed);
-        // SAFETY: the set is allocated.
-        unsafe { bindings::blk_mq_update_nr_hw_queues(self.as_raw(), count) };
-        if polls && self.hw_queues() != hw_queues {
-            self.poll_queues.store(before, Relaxed);
-            return Err(ENOMEM);
-        }
-        Ok(())
-    }
-
     /// Says which CPU uses which hardware queue.
     ///
     /// # Safety
