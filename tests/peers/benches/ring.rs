@@ -8,6 +8,10 @@
 //! | `rust both` | the core | the core |
 //! | `c` | C | C |
 //!
+//! The core's back end, which is for tests and tools, copies each request whole before it looks at it.
+//! `RING_COPY_REQUEST` means to do so, but its `volatile` stands at the pointer, not at what it points
+//! to, so a compiler copies what is used and `rust both` is the slower one.
+//!
 //! Several rings are served in turn, a step on each, so that no side reads what the other has not yet
 //! written out to its cache. `cargo bench -p portico-peers --bench ring`; the last lines say nanoseconds
 //! per request, the fastest of runs in turns, and ours as a share of C.
