@@ -121,9 +121,10 @@ impl<H: Host> Memory<'_, H> {
             let Some(segment) = segments.next() else {
                 break;
             };
-            self.host.grant(gref, segment.gfn(), access);
             *used = gref;
             put(describe(&segment, gref, &mut sectors));
+            // The call last: nothing of the segment has to be kept across it.
+            self.host.grant(gref, segment.gfn(), access);
         }
         sectors
     }
