@@ -68,7 +68,8 @@ pub enum Event {
     Initialised,
     /// The back end has said Connected.
     Connected,
-    /// The front end has said Closing; the back end has not answered yet.
+    /// The front end has said Closing, or Closed at once, after it was connected; the back end has not
+    /// answered yet.
     Closing,
     /// So many milliseconds after the back end said Connected.
     AfterMs(u64),

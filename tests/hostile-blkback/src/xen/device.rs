@@ -211,12 +211,11 @@ impl Device {
                 self.connect()?;
             }
             Some(CLOSING) => {
-                self.moment(Event::Closing)?;
-                self.disconnect();
+                self.leave()?;
                 self.set_state(CLOSING)?;
             }
             Some(CLOSED) => {
-                self.disconnect();
+                self.leave()?;
                 self.set_state(CLOSED)?;
                 let online = number(&mut self.store, &self.nodes.back("online")).unwrap_or(None);
                 self.ended = online == Some(0u32);
@@ -255,6 +254,15 @@ impl Device {
                 self.set_state(CLOSING)?;
             }
         }
+        Ok(())
+    }
+
+    /// The front end goes, by Closing or at once.
+    fn leave(&mut self) -> Result<()> {
+        if self.connected.is_some() {
+            self.moment(Event::Closing)?;
+        }
+        self.disconnect();
         Ok(())
     }
 
