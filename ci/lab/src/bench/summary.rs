@@ -237,7 +237,12 @@ fn worst(part: &Part, metric: Metric, aim: f64, what: &str) -> Verdict {
         value,
         met: missing.is_empty() && value.is_some_and(|v| reached(v, aim, at_most)),
         note: match worst {
-            Some((job, s)) => format!("{job}: {:.2} to {:.2}{missing}", s.min, s.max),
+            Some((job, s)) => format!(
+                "{job}: {:.2} to {:.2}{}{missing}",
+                s.min,
+                s.max,
+                doubt(s, aim)
+            ),
             None => format!("no job has a pair of samples{missing}"),
         },
     }
@@ -251,7 +256,12 @@ fn mean(part: &Part, metric: Metric, aim: f64) -> Verdict {
         .filter_map(|r| r.ratio(metric).map(|spread| spread.median));
     let value = geometric_mean(medians);
     let rounds = match part.mean_by_round(metric) {
-        Some(s) => format!("single rounds: {:.2} to {:.2}", s.min, s.max),
+        Some(s) => format!(
+            "single rounds: {:.2} to {:.2}{}",
+            s.min,
+            s.max,
+            doubt(s, aim)
+        ),
         None => "no round is complete".into(),
     };
     Verdict {
@@ -264,6 +274,15 @@ fn mean(part: &Part, metric: Metric, aim: f64) -> Verdict {
         value,
         met: missing.is_empty() && value.is_some_and(|v| reached(v, aim, false)),
         note: format!("{rounds}{missing}"),
+    }
+}
+
+/// Says so when values lie on both sides of the aim.
+fn doubt(spread: Spread, aim: f64) -> &'static str {
+    if spread.min < aim && spread.max > aim {
+        ", on both sides of the aim"
+    } else {
+        ""
     }
 }
 
@@ -336,6 +355,9 @@ pub(super) mod tests {
             [true, true, false]
         );
         assert!((verdicts[2].value.unwrap() - 0.9).abs() < 1e-9);
+        assert!(!verdicts[0].note.contains("both sides"));
+        let wide = Spread::of([0.5, 1.1, 1.4]).unwrap();
+        assert_eq!(doubt(wide, 1.0), ", on both sides of the aim");
     }
 
     #[test]
