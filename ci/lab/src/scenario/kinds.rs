@@ -137,10 +137,11 @@ fn flush(machine: &mut Machine, guest: &Guest, facts: &mut Facts) -> Result<()> 
         };
         let result = machine.at(guest).fio(&what, Duration::from_secs(60))?;
         ensure!(result.errors == 0, "fio {extra}: {}", result.message);
+        // fio does not flush after the last one.
         counts.push(flushes(machine, guest)?);
         let gained = counts[counts.len() - 1] - counts[counts.len() - 2];
         ensure!(
-            gained >= 16,
+            gained >= 15,
             "the back end saw {gained} flushes for 16 writes with {extra}"
         );
     }
