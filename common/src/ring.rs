@@ -310,20 +310,9 @@ impl<M: SharedMemory, Req, Rsp> FrontRing<M, Req, Rsp> {
         self.refresh()
     }
 
-    /// Whether a response seems to be there; for polling, without asking for a notification.
-    #[inline]
-    pub fn has_response(&self) -> bool {
-        self.raw.load_index(RSP_PROD, Ordering::Relaxed) != self.rsp_cons
-    }
-
     /// The memory of the ring.
     pub fn memory(&self) -> &M {
         self.raw.shared.memory()
-    }
-
-    /// Gives the memory back.
-    pub fn into_memory(self) -> M {
-        self.raw.shared.into_memory()
     }
 }
 

@@ -117,11 +117,6 @@ impl<M: SharedMemory> Shared<M> {
         &self.mem
     }
 
-    /// Gives the memory back.
-    pub fn into_memory(self) -> M {
-        self.mem
-    }
-
     /// The word at byte offset `at`; `None` for one that is not a multiple of 4 or not in the memory.
     #[inline]
     pub fn get(&self, at: usize) -> Option<&Word> {

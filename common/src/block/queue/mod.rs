@@ -201,12 +201,6 @@ impl<H: Host> Queue<H> {
         self.closed = true;
     }
 
-    /// Whether a response seems to be there.
-    #[inline]
-    pub fn has_response(&self) -> bool {
-        self.ring.has_response()
-    }
-
     /// Whether requests were submitted and not yet pushed.
     #[inline]
     pub fn has_unpushed(&self) -> bool {
