@@ -9,6 +9,7 @@
 //! | [`grant`] | grant tables, the granting side |
 //! | [`xenstore`] | the store's wire protocol, client side |
 //! | [`xenbus`] | device states and the hand-shake |
+//! | [`host`] | what the engines ask of an operating system |
 //! | [`block`] | the block front end: wire types, negotiation, engine |
 //!
 //! The engines are sans-I/O: the operating system hands in requests and gets back completions. The
@@ -26,8 +27,11 @@ pub mod block;
 #[cfg(not(CONFIG_RUST))]
 pub mod event;
 pub mod grant;
+pub mod host;
 pub mod ring;
 pub mod shared;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod xenbus;
 #[cfg(not(CONFIG_RUST))]
 pub mod xenstore;

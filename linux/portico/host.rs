@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Linux as the core's block engine sees it.
+//! Linux as the core's engines see it.
 
 use core::marker::PhantomData;
 use kernel::{
@@ -8,7 +8,11 @@ use kernel::{
     device::Core,
 };
 use portico_bindings as bindings;
-use portico_core::block::{self, Access, GrantRef, Io, NoMemory};
+use portico_core::{
+    block::{self, Io},
+    grant::{Access, GrantRef},
+    host::{NoMemory, Platform},
+};
 
 use crate::{
     grant::{self, Page, RingPages},
@@ -36,6 +40,9 @@ impl<I> Host<I> {
 
 impl<I: Io<Page>> block::Host for Host<I> {
     type Io = I;
+}
+
+impl<I> Platform for Host<I> {
     type Page = Page;
     type Ring = RingPages;
     type Array<T> = KVVec<T>;

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the block engine asks of an operating system.
 //!
-//! The traits are implemented once per platform and monomorphised: no call here is dynamic.
+//! The traits are implemented once per platform and monomorphised: no call here is dynamic. What all
+//! engines ask for stands in [`crate::host`].
 
-use core::ops::DerefMut;
-
-use crate::shared::SharedMemory;
+use crate::host::Platform;
 
 pub use crate::grant::{Access, GrantRef};
-
-/// There was no memory, or no grant reference, at set-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoMemory;
+pub use crate::host::{NoMemory, SharedPage};
 
 /// What a request wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,15 +26,6 @@ pub enum Op {
         /// Secure erase.
         secure: bool,
     },
-}
-
-/// A page of this side that is shared with the back end: data is copied through it, or it holds
-/// indirect segments. All zero when made.
-pub trait SharedPage {
-    /// The frame number to grant.
-    fn gfn(&self) -> u64;
-    /// Copies `bytes` to offset `at`; what would not fit is left out.
-    fn write(&self, at: usize, bytes: &[u8]);
 }
 
 /// A piece of a request's memory that lies in one page.
@@ -77,37 +64,7 @@ pub trait Io<P> {
 }
 
 /// The operating system beneath one ring. Grants are for the back end's domain.
-pub trait Host {
+pub trait Host: Platform {
     /// A request.
     type Io: Io<Self::Page>;
-    /// A page of this side.
-    type Page: SharedPage;
-    /// The memory of the ring, granted by whoever made it.
-    type Ring: SharedMemory;
-    /// A fixed array, taken at set-up.
-    type Array<T>: DerefMut<Target = [T]>;
-
-    /// Makes an array of `len` elements.
-    fn array<T>(
-        &self,
-        len: usize,
-        make: impl FnMut(usize) -> Result<T, NoMemory>,
-    ) -> Result<Self::Array<T>, NoMemory>;
-    /// Takes a page.
-    fn page(&self) -> Result<Self::Page, NoMemory>;
-    /// Takes a free grant reference, if there is one.
-    fn claim(&self) -> Option<GrantRef>;
-    /// Gives back a claimed reference that grants nothing.
-    fn release(&self, gref: GrantRef);
-    /// Lets a claimed reference grant the frame `gfn`.
-    fn grant(&self, gref: GrantRef, gfn: u64, access: Access);
-    /// Ends what the reference grants; it stays claimed. `false`: the back end still has the frame
-    /// mapped, and nothing changed.
-    fn end(&self, gref: GrantRef) -> bool;
-    /// Ends what the reference grants and gives it back. `false`: the back end still has the frame
-    /// mapped, which is no fault here, and nothing changed.
-    fn try_release(&self, gref: GrantRef) -> bool;
-    /// Leaves a reference to a frame that the back end has still mapped to the host, which keeps the
-    /// frame from being freed until the back end lets go, and then releases the reference.
-    fn abandon(&self, gref: GrantRef, gfn: u64);
 }

@@ -6,9 +6,8 @@
 //! request's own bytes. Both are last in, first out, so that what is warm is used again.
 
 use super::host::{Access, GrantRef, Host, NoMemory, SharedPage};
-
-/// No reference. The first eight entries of a grant table are reserved, so 0 is never handed out.
-pub const NO_REF: GrantRef = 0;
+pub(super) use crate::host::end_or_abandon;
+pub use crate::host::NO_REF;
 
 /// A stack of fixed capacity.
 pub struct Stack<H: Host, T: Copy> {
@@ -288,12 +287,5 @@ impl<H: Host> Pool<H> {
             end_or_abandon(host, page.gref, page.page.gfn());
             page.gref = NO_REF;
         }
-    }
-}
-
-/// Ends a grant and releases the reference; what the back end still holds is left to the host.
-pub(super) fn end_or_abandon<H: Host>(host: &H, gref: GrantRef, gfn: u64) {
-    if gref != NO_REF && !host.try_release(gref) {
-        host.abandon(gref, gfn);
     }
 }

@@ -5,6 +5,7 @@
 use hostile_blkback::memory::{Guest, Pages, RingPages, PAGE};
 use portico_core::block::sim::{Frame, Sim, SimIo, SimPage};
 use portico_core::block::{Access, GrantRef, Host, NoMemory};
+use portico_core::host::Platform;
 use portico_core::shared::{Ordering, SharedMemory, Word};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
@@ -63,6 +64,9 @@ pub(crate) struct Machine(pub(crate) Sim);
 
 impl Host for Machine {
     type Io = SimIo;
+}
+
+impl Platform for Machine {
     type Page = SimPage;
     type Ring = Ring;
     type Array<T> = Vec<T>;

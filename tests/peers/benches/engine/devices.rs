@@ -8,6 +8,7 @@ use portico_core::block::{
     self, Access, Features, GrantRef, Host, NoMemory, Op, Outcome, Queue, Segment, Setup,
     SharedPage,
 };
+use portico_core::host::Platform;
 use portico_core::shared::SharedMemory;
 use portico_peers::c::CBack;
 use portico_peers::memory::Memory;
@@ -190,6 +191,9 @@ impl block::Io<NoPage> for &'static Io {
 
 impl Host for Bare {
     type Io = &'static Io;
+}
+
+impl Platform for Bare {
     type Page = NoPage;
     type Ring = Memory;
     type Array<T> = Vec<T>;
