@@ -95,7 +95,7 @@ impl At<'_> {
     pub fn start(&mut self, op: Op, limit: Duration) -> Result<u64> {
         let op = Op::Start {
             op: Box::new(op),
-            limit_ms: limit.as_millis() as u64,
+            limit_ms: self.machine.scaled(limit).as_millis() as u64,
         };
         Ok(expect!(self.ask(op, SHORT)?, Reply::Job(job) => job))
     }

@@ -92,6 +92,8 @@ pub struct Machine {
     started: Instant,
     /// Seconds that may pass here while one passes in the machine.
     patience: u32,
+    /// How many times as long as usual things may take in this machine.
+    slowness: u32,
 }
 
 impl Machine {
@@ -153,8 +155,12 @@ impl Machine {
             started,
             // With counted instructions, the machine's clock is several times slower than ours.
             patience: if options.icount { 10 } else { 1 },
+            slowness: 1,
         };
         machine.meet()?;
+        if !options.icount {
+            machine.slowness = slowness(started.elapsed());
+        }
         Ok(machine)
     }
 
@@ -198,7 +204,7 @@ impl Machine {
         &self.hello.kernel
     }
 
-    /// Has dom0's agent do something.
+    /// Has dom0's agent do something. `limit` is for a machine of usual speed.
     ///
     /// # Errors
     ///
@@ -208,6 +214,7 @@ impl Machine {
         stop::check()?;
         let id = self.next_id;
         self.next_id += 1;
+        let limit = self.scaled(limit);
         let what = short(&op);
         let request = Request {
             id,
@@ -229,6 +236,11 @@ impl Machine {
                 return Ok(response.result?);
             }
         }
+    }
+
+    /// A limit for a machine of usual speed, for this one.
+    fn scaled(&self, limit: Duration) -> Duration {
+        limit * self.slowness
     }
 
     fn line(&mut self, deadline: Instant, what: &str) -> Result<String> {
@@ -273,6 +285,16 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// How slow a machine is whose dom0 took so long to boot: where others want the same processors, every
+/// limit is as many times longer.
+fn slowness(boot: Duration) -> u32 {
+    /// What it takes at most on two processors that nobody else wants.
+    const USUAL: Duration = Duration::from_secs(16);
+    const SLOWEST: u32 = 5;
+    let times = boot.as_millis().div_ceil(USUAL.as_millis());
+    u32::try_from(times).unwrap_or(SLOWEST).clamp(1, SLOWEST)
 }
 
 fn parent(path: &Path) -> &Path {
@@ -372,4 +394,17 @@ fn name(path: &Path) -> String {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_grow_with_the_time_to_boot() {
+        let after = |seconds| slowness(Duration::from_secs(seconds));
+        assert_eq!([0, 12, 16].map(after), [1; 3]);
+        assert_eq!([17, 32, 33, 64].map(after), [2, 2, 3, 4]);
+        assert_eq!(after(1000), 5);
+    }
 }

@@ -3,7 +3,9 @@
 //! trust. Each is seen in effect in the store, in the queue's limits and in our counters, and carries
 //! verified data.
 
-use anyhow::{ensure, Result};
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Result};
 use portico_agent::proto::Driver;
 
 use crate::context::Context;
@@ -28,6 +30,8 @@ struct Setting {
     indirect: u64,
     order: u64,
     queues: u64,
+    /// Of the queues, those that are polled.
+    polled: u64,
     trusted: bool,
 }
 
@@ -40,6 +44,7 @@ const USUAL: Setting = Setting {
     indirect: 32,
     order: 0,
     queues: 1,
+    polled: 0,
     trusted: true,
 };
 
@@ -98,6 +103,16 @@ fn all() -> Vec<(String, Setting)> {
             },
         ));
     }
+    list.push((
+        "a queue that is polled".to_owned(),
+        Setting {
+            kind: GuestType::Pv,
+            vcpus: 2,
+            queues: 2,
+            polled: 1,
+            ..USUAL
+        },
+    ));
     list
 }
 
@@ -122,11 +137,12 @@ fn some() -> Vec<(String, Setting)> {
             },
         ),
         (
-            "2 queues, rings of order 2".to_owned(),
+            "2 queues, one of them polled, rings of order 2".to_owned(),
             Setting {
                 kind: GuestType::Pv,
                 vcpus: 2,
                 queues: 2,
+                polled: 1,
                 order: 2,
                 ..USUAL
             },
@@ -158,6 +174,9 @@ pub(super) fn run(ctx: &Context, driver: Driver, full: bool) -> Result<Tally> {
                 if setting.queues > 1 {
                     io::fio_verify(machine, guest, FIRST.guest, size, setting.vcpus)?;
                 }
+                if setting.polled > 0 && driver == Driver::Ours {
+                    poll(machine, guest, facts)?;
+                }
                 in_effect(machine, guest, setting, facts)
             })
         })?;
@@ -177,10 +196,57 @@ fn specification(setting: Setting, driver: Driver) -> GuestSpec {
         ),
         format!("xen_blkfront.max_indirect_segments={}", setting.indirect),
         format!("xen_blkfront.max_ring_page_order={}", setting.order),
-        format!("xen_blkfront.max_queues={}", setting.queues),
+        format!(
+            "xen_blkfront.max_queues={}",
+            match driver {
+                Driver::Ours => setting.queues - setting.polled,
+                Driver::Stock => setting.queues,
+            }
+        ),
         format!("xen_blkfront.trusted={}", flag(setting.trusted)),
     ];
+    if setting.polled > 0 && driver == Driver::Ours {
+        spec.cmdline
+            .push(format!("xen_blkfront.poll_queues={}", setting.polled));
+    }
     spec
+}
+
+/// Reads by polling: the last queue takes requests, and completes them without an interrupt.
+fn poll(machine: &mut Machine, guest: &Guest, facts: &mut Facts) -> Result<()> {
+    const READS: u64 = 200;
+    let stats = "cat /sys/kernel/debug/xen-blkfront-*/stats";
+    let limit = Duration::from_secs(60);
+    let requests = |text: &str| -> Option<u64> {
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("queue1_requests "))?;
+        line.rsplit(' ').next()?.parse().ok()
+    };
+    let before = machine.at(guest).shell(stats, limit)?.stdout;
+    let job = format!(
+        "fio --name=poll --filename={} --rw=randread --bs=4k --direct=1 --ioengine=io_uring \
+         --hipri=1 --iodepth=4 --number_ios={READS} --minimal",
+        FIRST.guest
+    );
+    let exit = machine.at(guest).shell(&job, limit)?;
+    ensure!(
+        exit.code == 0,
+        "fio that polls: {} {}",
+        exit.stdout,
+        exit.stderr
+    );
+    let after = machine.at(guest).shell(stats, limit)?.stdout;
+    let (Some(before), Some(after)) = (requests(&before), requests(&after)) else {
+        bail!("there are no counters of a second queue: {after}");
+    };
+    facts.insert("polled_requests".into(), (after - before).into());
+    ensure!(
+        after - before >= READS,
+        "of {READS} polled reads {} went to the polled queue",
+        after - before
+    );
+    Ok(())
 }
 
 fn in_effect(
@@ -250,6 +316,6 @@ mod tests {
         assert!(spec
             .cmdline
             .contains(&"xen_blkfront.max_indirect_segments=32".to_owned()));
-        assert_eq!(all().len(), 15);
+        assert_eq!(all().len(), 16);
     }
 }
