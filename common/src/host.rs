@@ -2,7 +2,7 @@
 //! What every engine asks of an operating system.
 //!
 //! The trait is implemented once per platform and monomorphised: no call here is dynamic. An engine
-//! adds what it alone needs: [`crate::block::Host`], `net::Host`.
+//! adds what it alone needs: [`crate::block::Host`], [`crate::net::Host`].
 
 use core::ops::DerefMut;
 

@@ -11,6 +11,7 @@
 //! | [`xenbus`] | device states and the hand-shake |
 //! | [`host`] | what the engines ask of an operating system |
 //! | [`block`] | the block front end: wire types, negotiation, engine |
+//! | [`net`] | the net front end: wire types, negotiation, engines |
 //!
 //! The engines are sans-I/O: the operating system hands in requests and gets back completions. The
 //! peer is never trusted: what it can write is copied once, checked, then used. Nothing here
@@ -28,6 +29,7 @@ pub mod block;
 pub mod event;
 pub mod grant;
 pub mod host;
+pub mod net;
 pub mod ring;
 pub mod shared;
 #[cfg(any(test, feature = "sim"))]

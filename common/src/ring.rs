@@ -253,6 +253,18 @@ impl<M: SharedMemory, Req, Rsp> FrontRing<M, Req, Rsp> {
         Some(EntryMut { raw: &self.raw, at })
     }
 
+    /// Takes back the last `count` written requests, which were not published.
+    pub fn unwrite(&mut self, count: u32) {
+        let count = count.min(self.unpushed());
+        self.req_prod_pvt = self.req_prod_pvt.wrapping_sub(count);
+    }
+
+    /// The entry that the next written request takes, 0 to [`size`](Self::size) - 1.
+    #[inline]
+    pub fn next_index(&self) -> u32 {
+        self.req_prod_pvt & self.raw.mask
+    }
+
     /// Publishes the written requests. `true`: the back end waits for a notification.
     #[inline]
     #[must_use = "the back end may sleep until it is notified"]
@@ -297,17 +309,68 @@ impl<M: SharedMemory, Req, Rsp> FrontRing<M, Req, Rsp> {
         Ok(Some(response))
     }
 
+    /// Copies the response `ahead` of the next one, without taking it; `None` when it is not there.
+    /// `T` is [`Rsp`](Self::next_response) or what takes the place of one.
+    #[inline]
+    pub fn peek_response<T>(&mut self, ahead: u32) -> Result<Option<T>, RingError>
+    where
+        T: FromBytes + IntoBytes,
+    {
+        if self.rsp_prod.wrapping_sub(self.rsp_cons) <= ahead {
+            self.refresh()?;
+            if self.rsp_prod.wrapping_sub(self.rsp_cons) <= ahead {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.raw.copy_out(self.rsp_cons.wrapping_add(ahead))))
+    }
+
+    /// The entry of the response `ahead` of the next one, 0 to [`size`](Self::size) - 1.
+    #[inline]
+    pub fn response_index(&self, ahead: u32) -> u32 {
+        self.rsp_cons.wrapping_add(ahead) & self.raw.mask
+    }
+
+    /// Takes `count` responses that were peeked at.
+    #[inline]
+    pub fn take_responses(&mut self, count: u32) {
+        let seen = self.rsp_prod.wrapping_sub(self.rsp_cons);
+        self.rsp_cons = self.rsp_cons.wrapping_add(count.min(seen));
+    }
+
     /// Asks for a notification with the next response. `true`: one is there already, so the caller
     /// must go on taking.
     #[inline]
     pub fn final_check(&mut self) -> Result<bool, RingError> {
+        self.final_check_after(1)
+    }
+
+    /// Like [`final_check`](Self::final_check), but the notification comes with the `count`th response
+    /// from here; at the latest with that to the last published request.
+    #[inline]
+    pub fn final_check_after(&mut self, count: u32) -> Result<bool, RingError> {
         if self.rsp_prod != self.rsp_cons {
             return Ok(true);
         }
-        self.raw
-            .store_index(RSP_EVENT, self.rsp_cons.wrapping_add(1), Ordering::Relaxed);
+        let count = count.min(self.outstanding()).max(1);
+        self.raw.store_index(
+            RSP_EVENT,
+            self.rsp_cons.wrapping_add(count),
+            Ordering::Relaxed,
+        );
         mb();
         self.refresh()
+    }
+
+    /// Asks for a notification with the first response beyond those that were seen, taken or not.
+    /// `true`: one is there already.
+    pub fn final_check_beyond(&mut self) -> Result<bool, RingError> {
+        let seen = self.rsp_prod;
+        self.raw
+            .store_index(RSP_EVENT, seen.wrapping_add(1), Ordering::Relaxed);
+        mb();
+        self.refresh()?;
+        Ok(self.rsp_prod != seen)
     }
 
     /// The memory of the ring.

@@ -87,6 +87,8 @@ pub enum Problem {
     Unreadable,
     /// It is not a decimal number below 2^64.
     NotANumber,
+    /// It is not the address of one network device.
+    NotAnAddress,
     /// The number makes no sense here.
     Value(u64),
 }
@@ -107,6 +109,7 @@ impl fmt::Display for KeyError {
             Problem::Missing => write!(f, "back end has no key {key}"),
             Problem::Unreadable => write!(f, "key {key} of the back end cannot be read"),
             Problem::NotANumber => write!(f, "key {key} of the back end is not a number"),
+            Problem::NotAnAddress => write!(f, "key {key} is not the address of a network device"),
             Problem::Value(value) => {
                 write!(f, "key {key} of the back end is {value}, out of range")
             }

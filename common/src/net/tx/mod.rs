@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The transmit ring of a net front end: packets go in, completions come out.
+//!
+//! The queue owns a packet from [`TxQueue::submit`] until it hands it to the closure of
+//! [`TxQueue::reap`] or [`TxQueue::drain`], exactly once: when every slot of it is answered.
+//!
+//! Each piece of a packet has an id, which is the index of a [slot](Slot) here, and a grant for reading.
+//! A response is believed only if its slot waits. Ids have 16 bits and no room for a generation: a
+//! response that comes twice is found out while nothing waits under its id, and else ends a later
+//! packet early, whose pages the back end then has lost. Extra information has no id; its responses
+//! are counted.
+
+mod complete;
+mod submit;
+mod types;
+
+use super::host::{Host, Packet};
+use super::types::Violation;
+use super::wire::{TxRequest, TxResponse, NR_SLOTS_MIN};
+use crate::host::{end_or_abandon, NoMemory, NO_REF};
+use crate::ring::FrontRing;
+
+pub use types::{Busy, Outcome, Reaped, TxFeatures, TxStats};
+
+/// The transmit ring. It is made before the back end is told of it.
+pub type TxRing<M> = FrontRing<M, TxRequest, TxResponse>;
+
+/// Slots of the longest packet: its data, and how it is cut, and its hash.
+pub const MAX_SLOTS: u32 = NR_SLOTS_MIN as u32 + 2;
+
+/// No slot.
+const NONE: u16 = u16::MAX;
+/// In [`Slot::fragment`]: nothing waits.
+const IDLE: u8 = 0;
+/// In [`Slot::fragment`]: a change of the multicast list waits, which grants nothing.
+const MULTICAST: u8 = u8::MAX;
+
+/// What waits under an id.
+struct Slot<P> {
+    /// Claimed for as long as the queue lives; it grants something while a fragment waits.
+    gref: u32,
+    /// While idle the next idle slot; else the slot that holds the packet, which may be this one.
+    link: u16,
+    /// Which fragment of the packet waits, counted from 1; or [`IDLE`], or [`MULTICAST`].
+    fragment: u8,
+    /// With the packet: fragments not yet answered.
+    left: u8,
+    /// With the packet: the worst outcome so far.
+    outcome: Outcome,
+    packet: Option<P>,
+}
+
+/// The transmit ring and all that belongs to it.
+pub struct TxQueue<H: Host> {
+    host: H,
+    ring: TxRing<H::Ring>,
+    slots: H::Array<Slot<H::Packet>>,
+    /// The first idle slot.
+    idle: u16,
+    /// Slots of extra information that are not answered.
+    extras: u32,
+    features: TxFeatures,
+    /// Responses until the back end notifies.
+    coalesce: u32,
+    /// No packet is taken any more.
+    closed: bool,
+    /// No response is believed any more either.
+    broken: bool,
+    stats: TxStats,
+}
+
+impl<H: Host> TxQueue<H> {
+    /// Makes a queue over a new ring, which may be published already. It claims a grant reference for
+    /// each entry.
+    pub fn new(host: H, ring: TxRing<H::Ring>, features: TxFeatures) -> Result<Self, NoMemory> {
+        let entries = ring.size().min(u32::from(NONE)) as usize;
+        let slots = host.array(entries, |index| {
+            Ok(Slot {
+                gref: NO_REF,
+                link: if index + 1 < entries {
+                    (index + 1) as u16
+                } else {
+                    NONE
+                },
+                fragment: IDLE,
+                left: 0,
+                outcome: Outcome::Sent,
+                packet: None,
+            })
+        })?;
+        let mut queue = Self {
+            host,
+            ring,
+            slots,
+            idle: 0,
+            extras: 0,
+            features,
+            coalesce: 1,
+            closed: false,
+            broken: false,
+            stats: TxStats::default(),
+        };
+        // Claimed last: from here on dropping the queue releases them.
+        for slot in queue.slots.iter_mut() {
+            slot.gref = queue.host.claim().ok_or(NoMemory)?;
+        }
+        Ok(queue)
+    }
+
+    /// What the back end takes.
+    pub fn features(&self) -> TxFeatures {
+        self.features
+    }
+
+    /// Whether the flow's hash is told from now on.
+    pub fn set_hash(&mut self, hash: bool) {
+        self.features.hash = hash;
+    }
+
+    /// Lets the back end notify not before `responses` responses after a [`reap`](Self::reap), or all
+    /// that are due by then. 1 at first.
+    pub fn set_coalesce(&mut self, responses: u32) {
+        self.coalesce = responses.max(1);
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> TxStats {
+        self.stats
+    }
+
+    /// Slots that can still be written.
+    #[inline]
+    pub fn room(&self) -> u32 {
+        self.ring.free()
+    }
+
+    /// Whether there is room for the longest packet.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.ring.free() >= MAX_SLOTS
+    }
+
+    /// Whether slots were written and not yet pushed.
+    #[inline]
+    pub fn has_unpushed(&self) -> bool {
+        self.ring.unpushed() != 0
+    }
+
+    /// Slots that were pushed and whose response was not taken.
+    #[inline]
+    pub fn outstanding(&self) -> u32 {
+        self.ring.outstanding()
+    }
+
+    /// Whether the back end broke the protocol.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Takes no further packet; those inside may be completed.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    fn violated(&mut self, violation: Violation) -> Violation {
+        self.broken = true;
+        self.closed = true;
+        violation
+    }
+
+    /// Breaks off and hands every packet that the queue holds to `lost`, exactly once. No grant is
+    /// left: what the back end still has mapped is left to the host, which frees it later.
+    pub fn drain(&mut self, mut lost: impl FnMut(H::Packet)) {
+        self.closed = true;
+        self.broken = true;
+        for index in 0..self.slots.len() {
+            let Some(slot) = self.slots.get_mut(index) else {
+                continue;
+            };
+            let gref = core::mem::replace(&mut slot.gref, NO_REF);
+            let fragment = core::mem::replace(&mut slot.fragment, IDLE);
+            if gref == NO_REF {
+                continue;
+            }
+            if fragment == IDLE || fragment == MULTICAST {
+                self.host.release(gref);
+                continue;
+            }
+            let head = usize::from(slot.link);
+            let of_packet = self.slots.get(head).and_then(|head| head.packet.as_ref());
+            let nth = usize::from(fragment.wrapping_sub(1));
+            let gfn = of_packet.and_then(|packet| packet.fragments().nth(nth));
+            end_or_abandon(&self.host, gref, gfn.map_or(0, |fragment| fragment.gfn));
+        }
+        for slot in self.slots.iter_mut() {
+            if let Some(packet) = slot.packet.take() {
+                lost(packet);
+            }
+        }
+    }
+}
+
+impl<H: Host> Drop for TxQueue<H> {
+    fn drop(&mut self) {
+        self.drain(drop);
+    }
+}
