@@ -452,6 +452,12 @@ impl<M: SharedMemory, Req, Rsp> BackRing<M, Req, Rsp> {
         Ok(Some(request))
     }
 
+    /// Number of requests that are there to be taken.
+    pub fn unconsumed(&mut self) -> Result<u32, RingError> {
+        self.refresh()?;
+        Ok(self.req_prod.wrapping_sub(self.req_cons))
+    }
+
     /// Asks for a notification with the next request. `true`: one is there already.
     #[inline]
     pub fn final_check(&mut self) -> Result<bool, RingError> {
