@@ -29,6 +29,12 @@ bool portico_xen_hvm_domain(void)
 }
 EXPORT_SYMBOL_GPL(portico_xen_hvm_domain);
 
+bool portico_xen_pvh_domain(void)
+{
+	return xen_pvh_domain();
+}
+EXPORT_SYMBOL_GPL(portico_xen_pvh_domain);
+
 /* For addresses of the kernel's direct map. */
 unsigned long portico_virt_to_gfn(void *addr)
 {

@@ -15,6 +15,7 @@ struct page;
 bool portico_xen_domain(void);
 bool portico_xen_pv_domain(void);
 bool portico_xen_hvm_domain(void);
+bool portico_xen_pvh_domain(void);
 
 unsigned long portico_virt_to_gfn(void *addr);
 unsigned long portico_page_to_gfn(struct page *page);

@@ -24,6 +24,12 @@ pub fn is_hvm_domain() -> bool {
     unsafe { bindings::portico_xen_hvm_domain() }
 }
 
+/// Whether the domain has hardware virtualisation and no emulated devices (PVH).
+pub fn is_pvh_domain() -> bool {
+    // SAFETY: reads a variable that is fixed at boot.
+    unsafe { bindings::portico_xen_pvh_domain() }
+}
+
 /// Whether disks may be paravirtual: the emulated ones are unplugged, or there are none.
 ///
 /// False where `xen_emul_unplug=never` or the platform keeps the emulated disks: a driver that took a

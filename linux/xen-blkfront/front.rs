@@ -111,7 +111,7 @@ impl Front {
             dev_warn!(dev, "no disk has number {number:#x}: use an xvd name\n");
             return Err(ENODEV);
         };
-        if xen::is_hvm_domain() {
+        if xen::is_hvm_domain() && !xen::is_pvh_domain() {
             if xen::has_pv_and_legacy_disk_devices() && vdev.scheme != Scheme::Xen {
                 dev_info!(dev, "disk {number:#x} is left to the emulated controller\n");
                 return Err(ENODEV);

@@ -45,7 +45,8 @@ fn arguments(what: &Fio) -> Vec<String> {
     args.push(format!("--iodepth={}", what.depth));
     args.push(format!("--numjobs={}", what.jobs));
     if what.size > 0 {
-        let share = what.size / u64::from(what.jobs.max(1));
+        // Each job begins at whole blocks, whatever their number.
+        let share = what.size / u64::from(what.jobs.max(1)) / 4096 * 4096;
         args.push(format!("--size={share}"));
         if what.jobs > 1 {
             args.push(format!("--offset_increment={share}"));

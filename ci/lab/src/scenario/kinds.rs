@@ -67,7 +67,8 @@ pub(super) fn run(ctx: &Context, driver: Driver, full: bool) -> Result<Tally> {
             let mut spec = GuestSpec::new("kinds", *kind, driver);
             spec.disks.push(Disk::device(LARGE.dom0, "xvda"));
             spec.disks.push(Disk::device(USUAL.dom0, "xvdb"));
-            let mut disk = Disk::device("/dev/loop2", "xvdc");
+            // In an HVM guest, xvda to xvdd have an emulated twin, which cannot be read-only.
+            let mut disk = Disk::device("/dev/loop2", "xvde");
             disk.writable = false;
             spec.disks.push(disk.clone());
             // An HVM guest's CD-ROM is an emulated one, never the front end's.
@@ -212,17 +213,17 @@ fn resize(machine: &mut Machine, guest: &Guest, facts: &mut Facts) -> Result<()>
 }
 
 fn read_only(machine: &mut Machine, guest: &Guest) -> Result<()> {
-    let seen = DiskFacts::read(machine, guest, "xvdc")?;
+    let seen = DiskFacts::read(machine, guest, "xvde")?;
     ensure!(
         seen.queue_number("ro")? == 1,
         "the guest may write the disk"
     );
     let exit = machine.at(guest).shell(
-        "dd if=/dev/zero of=/dev/xvdc bs=4096 count=1 conv=fsync",
+        "dd if=/dev/zero of=/dev/xvde bs=4096 count=1 conv=fsync",
         SHORT,
     )?;
     ensure!(exit.code != 0, "a write to the read-only disk went well");
-    machine.at(guest).digest("/dev/xvdc", 0, MIB, SHORT)?;
+    machine.at(guest).digest("/dev/xvde", 0, MIB, SHORT)?;
     Ok(())
 }
 
