@@ -6,7 +6,7 @@ use crate::exec::Group;
 use crate::proto::{
     DomainState, Fault, FaultKind, Hello, Op, Reply, Request, Response, StoreOp, Usage,
 };
-use crate::{channel, disk, exec, fio, klog, modules};
+use crate::{channel, disk, exec, fio, klog, modules, net};
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
@@ -125,6 +125,13 @@ impl Agent {
                 disk::digest(&path, offset, len, deadline).map(Reply::Digest)
             }
             Op::Fio(what) => fio::run(&what, deadline, group).map(Reply::Fio),
+            Op::SetLink(link) => net::link::set(&link, deadline, group).map(|()| Reply::Done),
+            Op::Link(name) => net::link::state(&name, deadline, group).map(Reply::Link),
+            Op::Traffic(what) => net::exchange(&what, deadline, group).map(Reply::Traffic),
+            Op::Announcements { link, millis } => {
+                let until = deadline.min(Instant::now() + Duration::from_millis(millis));
+                net::watch::announcements(&link, until, group).map(Reply::Announcements)
+            }
             Op::Store(op) => store(op),
             Op::PowerOff => Ok(leave(libc::RB_POWER_OFF)),
             Op::Reboot => Ok(leave(libc::RB_AUTOBOOT)),

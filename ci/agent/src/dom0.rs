@@ -11,13 +11,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Modules of the stock kernel that make a dom0, in the order of their need.
-const MODULES: [&str; 9] = [
+const MODULES: [&str; 11] = [
     "xen-evtchn",
     "xen-privcmd",
     "xen-gntdev",
     "xen-gntalloc",
     "xenfs",
     "xen-blkback",
+    "xen-netback",
+    "bridge",
     "virtio_blk",
     "loop",
     "tun",

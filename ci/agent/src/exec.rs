@@ -35,6 +35,11 @@ impl Group {
         }
     }
 
+    /// Whether [`Group::stop`] was called.
+    pub fn is_stopped(&self) -> bool {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).stopped
+    }
+
     fn set(&self, running: Option<i32>) {
         let mut state = self.0.lock().unwrap_or_else(|e| e.into_inner());
         state.running = running;

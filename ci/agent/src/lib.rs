@@ -18,4 +18,5 @@ pub mod fio;
 pub mod guest;
 pub mod klog;
 pub mod modules;
+pub mod net;
 pub mod proto;

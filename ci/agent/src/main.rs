@@ -4,7 +4,7 @@
 
 use portico_agent::agent::Agent;
 use portico_agent::boot::{self, Problems, Settings};
-use portico_agent::{dom0, guest};
+use portico_agent::{dom0, guest, net};
 
 fn main() {
     if std::process::id() == 1 {
@@ -22,6 +22,7 @@ fn main() {
     match settings.role.as_str() {
         "dom0" => {
             dom0::bring_up(&mut problems);
+            problems.check("traffic", net::serve());
             let agent = Agent::new(boot::hello(problems), true);
             if let Err(fault) = dom0::serve(&agent) {
                 boot::say(fault);
@@ -35,6 +36,7 @@ fn main() {
                     problems.note(boot::change_root(device));
                 }
             }
+            problems.check("traffic", net::serve());
             let agent = Agent::new(boot::hello(problems), false);
             boot::say("serving dom0");
             guest::serve(&agent);

@@ -7,8 +7,12 @@
 
 use serde::{Deserialize, Serialize};
 
+mod net;
+
+pub use net::{Amount, Announcement, Link, LinkState, Traffic, TrafficKind, TrafficResult};
+
 /// Version of this protocol; both sides must have the same one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Name of the virtio-serial port that the host opens for dom0's agent.
 pub const PORT_NAME: &str = "portico.agent";
@@ -66,7 +70,7 @@ pub enum Op {
     },
     /// Wait for a background operation and answer with its reply. A job can be joined once.
     Join(u64),
-    /// Kill the processes of a background operation; it must still be joined.
+    /// Kill the processes of a background operation, or have it end; it must still be joined.
     Stop(u64),
     /// Read a file as text (bytes that are not UTF-8 are replaced).
     ReadFile(String),
@@ -110,6 +114,20 @@ pub enum Op {
     },
     /// Run fio.
     Fio(Fio),
+    /// Set a network interface up, and wait for it if need be.
+    SetLink(Link),
+    /// State of a network interface; [`Reply::Link`].
+    Link(String),
+    /// Exchange traffic with another agent, and check what arrives. Ends well when it is stopped.
+    Traffic(Traffic),
+    /// Watch a network interface for unasked announcements of addresses until it is stopped or so many
+    /// milliseconds have passed; [`Reply::Announcements`].
+    Announcements {
+        /// Name of the interface.
+        link: String,
+        /// Milliseconds to watch.
+        millis: u64,
+    },
     /// Operations on xenstore, in dom0 with absolute paths.
     Store(StoreOp),
     /// dom0: state, memory and CPU time of a domain.
@@ -265,6 +283,12 @@ pub enum Reply {
     Digest(String),
     /// To [`Op::Fio`].
     Fio(FioResult),
+    /// To [`Op::Link`].
+    Link(LinkState),
+    /// To [`Op::Traffic`].
+    Traffic(TrafficResult),
+    /// To [`Op::Announcements`].
+    Announcements(Vec<Announcement>),
     /// To [`Op::Domain`]; none if there is no such domain.
     Domain(Option<DomainState>),
     /// To [`Op::Usage`].
