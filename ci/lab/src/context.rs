@@ -98,6 +98,12 @@ impl Context {
         self.host.report()
     }
 
+    /// Whether a module is among ours.
+    pub fn has_module(&self, name: &str) -> bool {
+        let own = |path: &PathBuf| path.file_stem().is_some_and(|stem| stem == name);
+        self.modules.iter().any(own)
+    }
+
     /// Scratch space of the lab in the checkout: images, logs of boots.
     pub fn work(&self) -> PathBuf {
         self.host.target.join("lab")

@@ -48,6 +48,7 @@ const LAB_PACKAGES: &[&str] = &[
     "busybox-static",
     "cpio",
     "e2fsprogs",
+    "ethtool",
     "fio",
     "iproute2",
     "ipxe-qemu",

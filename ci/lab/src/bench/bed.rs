@@ -12,7 +12,7 @@ use portico_agent::proto::{Driver, Fio, FioResult};
 
 use crate::context::Context;
 use crate::image;
-use crate::machine::{Disk, Guest, GuestSpec, GuestType, Machine, MachineOptions};
+use crate::machine::{Device, Disk, Guest, GuestSpec, GuestType, Machine, MachineOptions};
 
 use super::disk::Options;
 use super::jobs::{Engine, Job};
@@ -90,11 +90,11 @@ impl Bed {
         if self.loaded == Some(driver) {
             return Ok(false);
         }
-        let disk = Disk::device(BACKING.2, "xvda");
+        let disk = Device::Disk(Disk::device(BACKING.2, "xvda"));
         let loaded = self.loaded.take().is_some();
         let wanted = if self.same { Driver::Stock } else { driver };
         self.machine
-            .switch_driver(&self.guest, &disk, wanted, loaded)?;
+            .switch_driver(&self.guest, &disk, (wanted, ""), loaded)?;
         let mut guest = self.machine.at(&self.guest);
         // Takes the one-time cost of the first requests out of the measurement: granting pages.
         guest.digest(DISK, 0, 8 << 20, STEP)?;

@@ -25,7 +25,7 @@ use cpio::Archive;
 use kmods::ModuleSet;
 
 /// Raised when the layout of the images changes.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Xen's packages name their folder after the version.
 const XEN_BIN: &str = "/usr/lib/xen-4.20/bin";
@@ -34,7 +34,7 @@ const XEN_BIN: &str = "/usr/lib/xen-4.20/bin";
 const XEN: &str = "/boot/xen-4.20-amd64.gz";
 
 /// dom0's programs besides those of [`XEN_BIN`].
-const DOM0_PROGRAMS: [&str; 13] = [
+const DOM0_PROGRAMS: [&str; 14] = [
     "/usr/libexec/xen-qemu-system-i386",
     "/usr/bin/bash",
     "/usr/bin/busybox",
@@ -43,6 +43,7 @@ const DOM0_PROGRAMS: [&str; 13] = [
     "/usr/bin/stat",
     "/usr/bin/xenstore",
     "/usr/bin/zstd",
+    "/usr/sbin/ethtool",
     "/usr/sbin/ip",
     "/usr/sbin/losetup",
     "/usr/sbin/blkdiscard",
@@ -74,13 +75,15 @@ const DOM0_FILES: [&str; 8] = [
     "/etc/xen/xl.conf",
 ];
 
-const DOM0_MODULES: [&str; 13] = [
+const DOM0_MODULES: [&str; 15] = [
     "xen-evtchn",
     "xen-privcmd",
     "xen-gntdev",
     "xen-gntalloc",
     "xenfs",
     "xen-blkback",
+    "xen-netback",
+    "bridge",
     "virtio_blk",
     "loop",
     "brd",
@@ -90,9 +93,11 @@ const DOM0_MODULES: [&str; 13] = [
     "ext4",
 ];
 
-const GUEST_PROGRAMS: [&str; 7] = [
+const GUEST_PROGRAMS: [&str; 9] = [
     "/usr/bin/busybox",
     "/usr/bin/fio",
+    "/usr/sbin/ethtool",
+    "/usr/sbin/ip",
     "/usr/sbin/mke2fs",
     "/usr/sbin/e2fsck",
     "/usr/sbin/blkdiscard",
@@ -100,7 +105,7 @@ const GUEST_PROGRAMS: [&str; 7] = [
     "/etc/mke2fs.conf",
 ];
 
-const GUEST_MODULES: [&str; 2] = ["xen-blkfront", "ext4"];
+const GUEST_MODULES: [&str; 3] = ["xen-blkfront", "xen-netfront", "ext4"];
 
 /// Links of every system.
 const LINKS: [(&str, &str); 5] = [

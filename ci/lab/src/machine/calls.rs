@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{bail, Result};
 use portico_agent::proto::{
-    Checked, DomainState, Driver, Exec, Exit, Fio, FioResult, KernelLog, ModuleState, Op, Pattern,
-    Reply, StoreOp, Usage,
+    Checked, DomainState, Driver, Exec, Exit, Fio, FioResult, KernelLog, Link, LinkState,
+    ModuleState, Op, Pattern, Reply, StoreOp, Traffic, TrafficResult, Usage,
 };
 
 use super::{Guest, Machine};
@@ -174,6 +174,27 @@ impl At<'_> {
     /// Runs fio.
     pub fn fio(&mut self, what: &Fio, limit: Duration) -> Result<FioResult> {
         Ok(expect!(self.ask(Op::Fio(what.clone()), limit)?, Reply::Fio(result) => result))
+    }
+
+    /// Sets a network interface up.
+    pub fn set_link(&mut self, link: &Link) -> Result<()> {
+        done(self.ask(Op::SetLink(link.clone()), SHORT)?)
+    }
+
+    /// State of a network interface.
+    pub fn link(&mut self, name: &str) -> Result<LinkState> {
+        Ok(expect!(self.ask(Op::Link(name.into()), SHORT)?, Reply::Link(state) => state))
+    }
+
+    /// Exchanges traffic with another agent.
+    pub fn traffic(&mut self, what: &Traffic, limit: Duration) -> Result<TrafficResult> {
+        let op = Op::Traffic(what.clone());
+        Ok(expect!(self.ask(op, limit)?, Reply::Traffic(result) => result))
+    }
+
+    /// Has a background operation end.
+    pub fn stop(&mut self, job: u64) -> Result<()> {
+        done(self.ask(Op::Stop(job), SHORT)?)
     }
 
     /// Value of a xenstore node.

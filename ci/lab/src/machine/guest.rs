@@ -8,13 +8,13 @@ use anyhow::{bail, Context as _, Result};
 use portico_agent::proto::{Driver, Fault, Hello, Op, Reply};
 use serde::Serialize;
 
-use super::{Failure, Machine, Verdict};
+use super::{Failure, Machine, Verdict, Vif};
 
 /// A guest may take this long to come up before it counts as hung.
 const UP_LIMIT: Duration = Duration::from_secs(120);
 
 /// `xl` commands that build, move or end a domain.
-const XL_LIMIT: Duration = Duration::from_secs(90);
+pub(super) const XL_LIMIT: Duration = Duration::from_secs(90);
 
 /// How Xen runs a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -107,6 +107,8 @@ pub struct GuestSpec {
     pub cmdline: Vec<String>,
     /// Its disks.
     pub disks: Vec<Disk>,
+    /// Its network interfaces; see [`GuestSpec::plug`].
+    pub vifs: Vec<Vif>,
     /// More lines of xl's configuration.
     pub config: Vec<String>,
 }
@@ -123,7 +125,17 @@ impl GuestSpec {
             modules: vec!["xen-blkfront".into()],
             cmdline: Vec::new(),
             disks: Vec::new(),
+            vifs: Vec::new(),
             config: Vec::new(),
+        }
+    }
+
+    /// Gives it a network interface, and has it load the driver.
+    pub fn plug(&mut self, vif: Vif) {
+        self.vifs.push(vif);
+        let module = super::net::MODULE;
+        if !self.modules.iter().any(|name| name == module) {
+            self.modules.push(module.into());
         }
     }
 
@@ -136,6 +148,11 @@ impl GuestSpec {
             .disks
             .iter()
             .map(|disk| format!("{:?}", disk.specification()))
+            .collect();
+        let vifs: Vec<String> = self
+            .vifs
+            .iter()
+            .map(|vif| format!("{:?}", vif.specification()))
             .collect();
         let mut cmdline = format!(
             "console=hvc0 loglevel=5 mitigations=off panic=1 lab.role=guest lab.driver={}",
@@ -161,6 +178,7 @@ impl GuestSpec {
             format!("memory={}", self.memory_mib),
             format!("vcpus={}", self.vcpus),
             format!("disk=[{}]", disks.join(", ")),
+            format!("vif=[{}]", vifs.join(", ")),
             // Emulated or scaled time makes boots stall under TCG.
             "tsc_mode=\"native\"".into(),
             "on_crash=\"preserve\"".into(),
@@ -385,6 +403,11 @@ mod tests {
         let text = spec.configuration();
         assert!(text.contains("disk=[\"phy:/dev/ram0,xvda,w\"]"), "{text}");
         assert!(text.contains("lab.driver=ours") && text.contains("initcall_blacklist="));
+        spec.plug(Vif::new(2));
+        let text = spec.configuration();
+        let vif = "vif=[\"mac=00:16:3e:00:00:02,bridge=xenbr0,type=vif\"]";
+        assert!(text.contains(vif), "{text}");
+        assert!(text.contains("lab.modules=xen-blkfront,xen-netfront"));
         let mut disk = Disk::device("/dev/ram0", "xvdb");
         disk.more.push("cdrom".into());
         disk.writable = false;

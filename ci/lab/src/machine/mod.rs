@@ -11,6 +11,7 @@
 
 mod calls;
 mod guest;
+mod net;
 mod switch;
 mod verdict;
 
@@ -29,6 +30,8 @@ use crate::run::Running;
 use crate::stop;
 
 pub use guest::{Disk, Guest, GuestSpec, GuestType};
+pub use net::{Vif, BRIDGE, DOM0_V4, DOM0_V6};
+pub use switch::Device;
 pub use verdict::{Failure, Verdict};
 
 /// From QEMU's start to dom0's agent: some 15 s on an idle machine.

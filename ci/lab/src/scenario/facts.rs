@@ -94,7 +94,8 @@ fn counter(line: &str) -> Option<(String, u64)> {
     Some((name.to_owned(), value.parse().ok()?))
 }
 
-fn nodes(machine: &mut Machine, path: &str) -> Result<BTreeMap<String, String>> {
+/// Nodes below a path of the store, by their path from there.
+pub(super) fn nodes(machine: &mut Machine, path: &str) -> Result<BTreeMap<String, String>> {
     let nodes = machine.dom0().store_tree(path)?;
     Ok(nodes
         .into_iter()

@@ -169,7 +169,7 @@ pub(super) fn run(ctx: &Context, driver: Driver, full: bool) -> Result<Tally> {
             machine.dom0().write(parameter, value)?;
             let spec = specification(setting, driver);
             with_guest(machine, &spec, facts, |machine, guest, facts| {
-                super::driven_by(machine, guest, facts)?;
+                super::driven_by(machine, guest, super::XVDA, facts)?;
                 io::verified(machine, guest, FIRST, size, facts)?;
                 if setting.queues > 1 {
                     io::fio_verify(machine, guest, FIRST.guest, size, setting.vcpus)?;

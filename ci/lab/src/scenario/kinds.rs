@@ -79,7 +79,7 @@ pub(super) fn run(ctx: &Context, driver: Driver, full: bool) -> Result<Tally> {
                 spec.disks.push(disk);
             }
             with_guest(machine, &spec, facts, |machine, guest, facts| {
-                super::driven_by(machine, guest, facts)?;
+                super::driven_by(machine, guest, super::XVDA, facts)?;
                 large_sectors(machine, guest, facts).context("sectors of 4096 bytes")?;
                 flush(machine, guest, facts).context("flush and FUA")?;
                 discard(machine, guest, facts).context("discard")?;

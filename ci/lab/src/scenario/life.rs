@@ -45,7 +45,7 @@ pub(super) fn save_restore(ctx: &Context, driver: Driver, full: bool) -> Result<
                 let mut spec = GuestSpec::new("life", *kind, driver);
                 spec.disks.push(Disk::device(FIRST.dom0, "xvda"));
                 with_guest(machine, &spec, facts, |machine, guest, facts| {
-                    super::driven_by(machine, guest, facts)?;
+                    super::driven_by(machine, guest, super::XVDA, facts)?;
                     move_around(machine, guest, rounds, facts)
                 })
             },
@@ -158,13 +158,55 @@ const KERNEL_MEMORY: &str = "sync; echo 3 > /proc/sys/vm/drop_caches; sleep 1; a
     END {print n}' /proc/meminfo /proc/zoneinfo";
 
 /// What must not grow: grants and ports in use, and kernel memory in KiB.
-fn account(machine: &mut Machine, guest: &Guest) -> Result<(Usage, u64)> {
-    let used = machine.at(guest).shell(KERNEL_MEMORY, SHORT)?.stdout;
-    let usage = machine.dom0().usage(guest.domid)?;
-    Ok((
-        usage,
-        used.trim().parse().context("sum over /proc/meminfo")?,
-    ))
+#[derive(Debug)]
+pub(super) struct Before(Usage, u64);
+
+impl Before {
+    /// Takes the account.
+    pub(super) fn take(machine: &mut Machine, guest: &Guest) -> Result<Self> {
+        let used = machine.at(guest).shell(KERNEL_MEMORY, SHORT)?.stdout;
+        let usage = machine.dom0().usage(guest.domid)?;
+        let used = used.trim().parse().context("sum over /proc/meminfo")?;
+        Ok(Self(usage, used))
+    }
+}
+
+/// Fails if the guest has more in use than before so many rounds of something.
+pub(super) fn same_as_before(
+    machine: &mut Machine,
+    guest: &Guest,
+    Before(before, used_before): &Before,
+    rounds: u32,
+    facts: &mut Facts,
+) -> Result<()> {
+    let Before(mut after, mut used_after) = Before::take(machine, guest)?;
+    // Grants that the back end still held are ended a little later.
+    for _ in 0..20 {
+        if after == *before {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        Before(after, used_after) = Before::take(machine, guest)?;
+    }
+    facts.insert("rounds".into(), rounds.into());
+    facts.insert("usage_before".into(), serde_json::to_value(before)?);
+    facts.insert("usage_after".into(), serde_json::to_value(&after)?);
+    facts.insert(
+        "kernel_kib_before_and_after".into(),
+        vec![*used_before, used_after].into(),
+    );
+    ensure!(
+        after == *before,
+        "in use before: {before:?}; after: {after:?}"
+    );
+    // Slabs breathe; a ring or its grants lost in each round would show.
+    let lost = used_after.saturating_sub(*used_before);
+    let allowed = 512 + 16 * u64::from(rounds);
+    ensure!(
+        lost <= allowed,
+        "the guest's kernel holds {lost} KiB more after {rounds} rounds"
+    );
+    Ok(())
 }
 
 fn plug(machine: &mut Machine, guest: &Guest, rounds: u32, facts: &mut Facts) -> Result<()> {
@@ -172,38 +214,11 @@ fn plug(machine: &mut Machine, guest: &Guest, rounds: u32, facts: &mut Facts) ->
     for round in 0..2 {
         once(machine, guest, round).context("before the account")?;
     }
-    let (before, used_before) = account(machine, guest)?;
+    let before = Before::take(machine, guest)?;
     for round in 0..rounds {
         once(machine, guest, round).with_context(|| format!("round {} of {rounds}", round + 1))?;
     }
-    let (mut after, mut used_after) = account(machine, guest)?;
-    // Grants that the back end still held are ended a little later.
-    for _ in 0..20 {
-        if after == before {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(500));
-        (after, used_after) = account(machine, guest)?;
-    }
-    facts.insert("rounds".into(), rounds.into());
-    facts.insert("usage_before".into(), serde_json::to_value(&before)?);
-    facts.insert("usage_after".into(), serde_json::to_value(&after)?);
-    facts.insert(
-        "kernel_kib_before_and_after".into(),
-        vec![used_before, used_after].into(),
-    );
-    ensure!(
-        after == before,
-        "in use before: {before:?}; after: {after:?}"
-    );
-    // Slabs breathe; a ring or its grants lost in each round would show.
-    let lost = used_after.saturating_sub(used_before);
-    let allowed = 512 + 16 * u64::from(rounds);
-    ensure!(
-        lost <= allowed,
-        "the guest's kernel holds {lost} KiB more after {rounds} rounds"
-    );
-    Ok(())
+    same_as_before(machine, guest, &before, rounds, facts)
 }
 
 /// Plugs a disk in, uses it, and takes it away: idle in even rounds, under I/O in odd ones.

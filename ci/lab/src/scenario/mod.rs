@@ -18,6 +18,7 @@ mod hostile;
 mod io;
 mod kinds;
 mod life;
+mod net;
 mod prompt;
 mod root_disk;
 mod stage;
@@ -68,6 +69,25 @@ const SCENARIOS: [Scenario; 7] = [
     ),
 ];
 
+/// Scenarios of the network, not yet among the parts of the test run.
+const NETWORK: [Scenario; 3] = [
+    (
+        "net-types",
+        "verified traffic in HVM, PVH and PV guests, grants v1 and v2, FIFO and 2-level events",
+        net::types::run,
+    ),
+    (
+        "net-features",
+        "queues, event channels, MTU, offloads, IPv4 and IPv6, guest to guest",
+        net::features::run,
+    ),
+    (
+        "net-life",
+        "save and restore, hot plug and unplug under traffic, and nothing leaks",
+        net::life::run,
+    ),
+];
+
 /// The main job: a guest on our driver, verified I/O, ours beside the stock driver.
 ///
 /// # Errors
@@ -95,10 +115,12 @@ pub fn parts(full: bool) -> Vec<Part> {
 ///
 /// When there is no such scenario, or it cannot be run.
 pub fn run(ctx: &Context, name: &str, driver: Driver, full: bool) -> Result<Tally> {
-    match SCENARIOS.into_iter().find(|scenario| scenario.0 == name) {
+    let mut all = SCENARIOS.into_iter().chain(NETWORK);
+    match all.find(|scenario| scenario.0 == name) {
         Some((_, _, run)) => run(ctx, driver, full),
         None => {
-            let names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.0).collect();
+            let all = SCENARIOS.iter().chain(&NETWORK);
+            let names: Vec<&str> = all.map(|scenario| scenario.0).collect();
             bail!(
                 "there is no scenario {name:?}; there are: {}",
                 names.join(", ")
@@ -116,30 +138,41 @@ pub fn lab(ctx: &Context, kind: GuestType) -> Result<()> {
     prompt::run(ctx, kind)
 }
 
-/// Fails unless `xvda` is driven by the module that the guest was told to load.
-fn driven_by(machine: &mut Machine, guest: &Guest, facts: &mut Facts) -> Result<()> {
-    let link = "/sys/bus/xen/devices/vbd-51712/driver/module";
+/// A device in the guest: its name on the bus and its driver's module.
+#[derive(Clone, Copy, Debug)]
+struct Bound(&'static str, &'static str);
+
+/// The first disk of most guests.
+const XVDA: Bound = Bound("vbd-51712", "xen_blkfront");
+
+/// The first network interface.
+const ETH0: Bound = Bound("vif-0", "xen_netfront");
+
+/// Fails unless the device is driven by the module that the guest was told to load.
+fn driven_by(
+    machine: &mut Machine,
+    guest: &Guest,
+    Bound(device, module): Bound,
+    facts: &mut Facts,
+) -> Result<()> {
+    let link = format!("/sys/bus/xen/devices/{device}/driver/module");
     let target = machine.at(guest).run(
-        &["readlink", "-f", link],
+        &["readlink", "-f", &link],
         std::time::Duration::from_secs(20),
     )?;
     let name = Path::new(target.trim()).file_name().unwrap_or_default();
-    ensure!(
-        name == "xen_blkfront",
-        "xvda is driven by {}",
-        target.trim()
-    );
-    let state = machine.at(guest).module("xen-blkfront")?;
+    ensure!(name == module, "{device} is driven by {}", target.trim());
+    let state = machine.at(guest).module(module)?;
     let Some(state) = state else {
-        bail!("xen_blkfront is not a loaded module");
+        bail!("{module} is not a loaded module");
     };
     let helper = machine.at(guest).module("portico")?;
     let ours = state.taint.contains('O')
-        && helper.is_some_and(|portico| portico.holders.iter().any(|user| user == "xen_blkfront"));
+        && helper.is_some_and(|portico| portico.holders.iter().any(|user| user == module));
     facts.insert("ours".into(), ours.into());
     ensure!(
         ours == (guest.driver == Driver::Ours),
-        "xen_blkfront is {}the one built here",
+        "{module} is {}the one built here",
         if ours { "" } else { "not " }
     );
     Ok(())

@@ -50,7 +50,7 @@ pub(super) fn run(ctx: &Context, driver: Driver, _full: bool) -> Result<Tally> {
 }
 
 fn first_life(machine: &mut Machine, guest: &Guest, facts: &mut Facts) -> Result<String> {
-    super::driven_by(machine, guest, facts)?;
+    super::driven_by(machine, guest, super::XVDA, facts)?;
     let mounts = machine.at(guest).read("/proc/mounts")?;
     let root = mounts
         .lines()

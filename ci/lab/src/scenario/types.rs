@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Guest types, vCPUs, versions of the grant table and kinds of event channels: verified I/O in each
+//! Guest types, vCPUs, versions of the grant table and kinds of event channels: verified work in each
 //! combination that Xen and the stock kernel offer.
 
 use anyhow::{ensure, Result};
@@ -73,23 +73,54 @@ fn some() -> Vec<Combination> {
     ]
 }
 
-pub(super) fn run(ctx: &Context, driver: Driver, full: bool) -> Result<Tally> {
-    let mut stage = Stage::new(ctx, "guest-types", driver, |machine| {
+/// What is tried in each combination.
+#[derive(Clone, Copy)]
+pub(super) struct Subject {
+    /// The scenario's name.
+    pub(super) name: &'static str,
+    /// Prepares dom0.
+    pub(super) prepare: fn(&mut Machine) -> Result<()>,
+    /// Gives a guest its devices.
+    pub(super) equip: fn(&mut GuestSpec),
+    /// Works with them: much, or little.
+    pub(super) work: fn(&mut Machine, &Guest, bool, &mut Facts) -> Result<()>,
+}
+
+const DISK: Subject = Subject {
+    name: "guest-types",
+    prepare: |machine| {
         machine
             .dom0()
             .load("brd", "rd_nr=1 rd_size=65536", Driver::Stock)
-    })?;
-    let (list, size) = if full {
-        (all(), 32 * MIB)
-    } else {
-        (some(), 8 * MIB)
-    };
+    },
+    equip: |spec| spec.disks.push(Disk::device(FIRST.dom0, "xvda")),
+    work: |machine, guest, much, facts| {
+        super::driven_by(machine, guest, super::XVDA, facts)?;
+        let size = if much { 32 * MIB } else { 8 * MIB };
+        io::verified(machine, guest, FIRST, size, facts)
+    },
+};
+
+pub(super) fn run(ctx: &Context, driver: Driver, full: bool) -> Result<Tally> {
+    run_with(ctx, driver, full, DISK)
+}
+
+/// Tries a subject in all combinations, or in some.
+pub(super) fn run_with(
+    ctx: &Context,
+    driver: Driver,
+    full: bool,
+    subject: Subject,
+) -> Result<Tally> {
+    let mut stage = Stage::new(ctx, subject.name, driver, subject.prepare)?;
+    let list = if full { all() } else { some() };
     for combination in list {
         stage.case(&combination.name(), |machine, facts| {
-            let spec = specification(combination, driver);
+            let mut spec = specification(combination, driver);
+            (subject.equip)(&mut spec);
             with_guest(machine, &spec, facts, |machine, guest, facts| {
                 in_effect(machine, guest, combination, facts)?;
-                io::verified(machine, guest, FIRST, size, facts)
+                (subject.work)(machine, guest, full, facts)
             })
         })?;
     }
@@ -99,7 +130,6 @@ pub(super) fn run(ctx: &Context, driver: Driver, full: bool) -> Result<Tally> {
 fn specification(combination: Combination, driver: Driver) -> GuestSpec {
     let mut spec = GuestSpec::new("types", combination.kind, driver);
     spec.vcpus = combination.vcpus;
-    spec.disks.push(Disk::device(FIRST.dom0, "xvda"));
     if !combination.fifo {
         spec.cmdline.push("xen.fifo_events=0".into());
     }
@@ -137,7 +167,7 @@ fn in_effect(
         "the guest says that it is of type {}",
         kind.trim()
     );
-    super::driven_by(machine, guest, facts)
+    Ok(())
 }
 
 #[cfg(test)]

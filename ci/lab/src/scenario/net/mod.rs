@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Networks of real guests.
+
+pub(super) mod features;
+pub(super) mod life;
+pub(super) mod traffic;
+pub(super) mod types;
