@@ -87,6 +87,19 @@ impl Sim {
         self.0.borrow().grants.len()
     }
 
+    /// What the reference grants, and how often it is mapped.
+    pub fn granted(&self, gref: GrantRef) -> Option<(u64, Access, u32)> {
+        let machine = self.0.borrow();
+        let grant = machine.grants.get(&gref)?;
+        Some((grant.gfn, grant.access, grant.mapped))
+    }
+
+    /// The frames that are granted, once for each grant.
+    pub fn granted_frames(&self) -> Vec<u64> {
+        let machine = self.0.borrow();
+        machine.grants.values().map(|grant| grant.gfn).collect()
+    }
+
     /// References that the front end left to the host.
     pub fn abandoned(&self) -> usize {
         self.0.borrow().abandoned.len()

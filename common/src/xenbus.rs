@@ -106,12 +106,12 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.key;
         match self.problem {
-            Problem::Missing => write!(f, "back end has no key {key}"),
-            Problem::Unreadable => write!(f, "key {key} of the back end cannot be read"),
-            Problem::NotANumber => write!(f, "key {key} of the back end is not a number"),
+            Problem::Missing => write!(f, "there is no key {key}"),
+            Problem::Unreadable => write!(f, "key {key} cannot be read"),
+            Problem::NotANumber => write!(f, "key {key} is not a number"),
             Problem::NotAnAddress => write!(f, "key {key} is not the address of a network device"),
             Problem::Value(value) => {
-                write!(f, "key {key} of the back end is {value}, out of range")
+                write!(f, "key {key} is {value}, out of range")
             }
         }
     }

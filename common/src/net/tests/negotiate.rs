@@ -175,7 +175,7 @@ fn a_device_has_one_good_address() {
         assert_eq!(error.problem, Problem::NotAnAddress, "{bad:?}");
     }
     let error = Device::read(&Store::new()).unwrap_err();
-    assert_eq!(error.to_string(), "back end has no key mac");
+    assert_eq!(error.to_string(), "there is no key mac");
 }
 
 #[test]
