@@ -9,7 +9,7 @@ use core::fmt;
 use core::mem::size_of;
 
 use static_assertions::const_assert_eq;
-use zerocopy::IntoBytes;
+use zerocopy::IntoBytes as _;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::grant::{Access, GrantRef};
