@@ -7,7 +7,13 @@
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/cdrom.h>
+#include <linux/etherdevice.h>
 #include <linux/hdreg.h>
+#include <linux/netdevice.h>
+#include <linux/rtnetlink.h>
+#include <linux/skbuff.h>
+#include <net/page_pool/helpers.h>
+#include <net/xdp.h>
 #include <xen/events.h>
 #include <xen/grant_table.h>
 #include <xen/page.h>
@@ -17,3 +23,4 @@
 
 #include "helpers.h"
 #include "block_helpers.h"
+#include "net_helpers.h"

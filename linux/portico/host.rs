@@ -12,11 +12,13 @@ use portico_core::{
     block::{self, Io},
     grant::{Access, GrantRef},
     host::{NoMemory, Platform},
+    net,
 };
 
 use crate::{
     grant::{self, Page, RingPages},
     memory::NoIo,
+    net::{Outgoing, PoolPage},
     xenbus::Device,
 };
 
@@ -40,6 +42,11 @@ impl<I> Host<I> {
 
 impl<I: Io<Page>> block::Host for Host<I> {
     type Io = I;
+}
+
+impl net::Host for Host<Outgoing> {
+    type Packet = Outgoing;
+    type Buffer = PoolPage;
 }
 
 impl<I> Platform for Host<I> {

@@ -10,6 +10,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`block`] | blk-mq: tag sets, owned requests, batches, disks |
+//! | [`net`] | network devices: queues, owned packets, NAPI, page pools, statistics |
 //! | [`xenbus`] | the bus: driver, device, store, transactions |
 //! | [`grant`] | memory that the other end may use: ring, pages |
 //! | [`event`] | event channels, with late end-of-interrupt |
@@ -17,6 +18,7 @@
 //! | [`param`] | module parameters with files in sysfs |
 //! | [`work`] | delayed work that is cancelled when dropped |
 //! | [`memory`] | allocation that does not wait for I/O |
+//! | [`piece`] | memory in pieces of a page |
 //! | [`xen`] | what kind of domain this is |
 //!
 //! # A driver
@@ -123,7 +125,9 @@ pub mod grant;
 pub mod host;
 mod layout;
 pub mod memory;
+pub mod net;
 pub mod param;
+pub mod piece;
 pub mod work;
 pub mod xen;
 pub mod xenbus;

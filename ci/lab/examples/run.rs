@@ -6,7 +6,8 @@
 //! cargo run -p portico-lab --example run -- \
 //!     --root LAB-SYSROOT --release 7.3.4+deb13-amd64 --agent AGENT --hostile BINARY \
 //!     [--module portico.ko --module xen-blkfront.ko] [--driver stock|ours] [--type hvm|pvh|pv] \
-//!     [--vcpus N] [--guest-args 'WORDS'] [--no-load] [--dom0 'COMMAND']... [--guest 'COMMAND']...
+//!     [--vcpus N] [--guest-args 'WORDS'] [--no-load] [--with MODULE] [--config 'LINE']
+//!     [--before 'COMMAND'] [--dom0 'COMMAND']... [--guest 'COMMAND']...
 //!     [--scenario NAME [--full]]
 //! ```
 //!
@@ -14,7 +15,8 @@
 //! command if wanted, `/dev/ram1`. Commands run in the order given; what they print is shown, and so is
 //! the guest's kernel log from the driver's
 //! loading on. `--no-load` leaves the driver out, to be loaded by a command with
-//! `busybox modprobe` or `insmod /lib/modules/*/updates/...`. With `--scenario`, a scenario of the tests is
+//! `busybox modprobe` or `insmod /lib/modules/*/updates/...`; `--with` loads a further one. `--config` is a line
+//! of xl's configuration, `--before` a command in dom0 before the guest is created. With `--scenario`, a scenario of the tests is
 //! run instead.
 
 use std::path::PathBuf;
@@ -39,6 +41,7 @@ enum Command {
 struct Arguments {
     ctx: Context,
     spec: GuestSpec,
+    before: Vec<String>,
     commands: Vec<Command>,
     scenario: Option<String>,
     full: bool,
@@ -48,7 +51,7 @@ fn arguments() -> Result<Arguments> {
     let (mut root, mut release, mut agent, mut hostile) = (None, None, None, None);
     let mut modules = Vec::new();
     let mut spec = GuestSpec::new("g1", GuestType::Hvm, Driver::Stock);
-    let mut commands = Vec::new();
+    let (mut commands, mut before) = (Vec::new(), Vec::new());
     let (mut scenario, mut full) = (None, false);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -78,6 +81,9 @@ fn arguments() -> Result<Arguments> {
             "--type" => spec.kind = value.parse()?,
             "--vcpus" => spec.vcpus = value.parse()?,
             "--guest-args" => spec.cmdline.push(value),
+            "--config" => spec.config.push(value),
+            "--with" => spec.modules.push(value),
+            "--before" => before.push(value),
             "--scenario" => scenario = Some(value),
             "--dom0" => commands.push(Command::Dom0(value)),
             "--guest" => commands.push(Command::Guest(value)),
@@ -111,6 +117,7 @@ fn arguments() -> Result<Arguments> {
             agent,
         },
         spec,
+        before,
         commands,
         scenario,
         full,
@@ -122,6 +129,7 @@ fn main() -> Result<()> {
     let Arguments {
         ctx,
         mut spec,
+        before,
         commands,
         scenario,
         full,
@@ -148,6 +156,10 @@ fn main() -> Result<()> {
     machine
         .dom0()
         .load("brd", "rd_nr=2 rd_size=65536", Driver::Stock)?;
+    for line in &before {
+        let exit = machine.dom0().shell(line, LIMIT)?;
+        println!("$ {line}\n{}{}-> {}", exit.stdout, exit.stderr, exit.code);
+    }
     spec.disks.push(Disk::device("/dev/ram0", "xvda"));
     let guest = machine.create(&spec)?;
     eprintln!("{guest} is up after {:.1} s", guest.up_seconds);

@@ -8,93 +8,16 @@ use super::{
     operations::Operations,
     request::{self, Request},
 };
-use crate::grant::Page;
+use crate::{
+    grant::Page,
+    piece::{PAGE_SHIFT, PAGE_SIZE},
+};
 use core::{marker::PhantomData, ptr};
 use portico_bindings as bindings;
 use portico_core::block::{Io, Op, Segment as CoreSegment};
 
-const PAGE_SHIFT: u32 = bindings::PAGE_SIZE.trailing_zeros();
-const PAGE_SIZE: u32 = 1 << PAGE_SHIFT;
-
 /// A piece of a request's memory that lies in one page.
-///
-/// # Invariants
-///
-/// `page` is the `struct page` of a page that stays with the request during `'a`, and
-/// `offset + len <= PAGE_SIZE`.
-#[derive(Clone, Copy)]
-pub struct Segment<'a> {
-    page: *mut bindings::page,
-    offset: u32,
-    len: u32,
-    _request: PhantomData<&'a ()>,
-}
-
-impl Segment<'_> {
-    /// The frame number of the page: what Xen's grants name it by. Machine frames in a PV domain.
-    #[inline]
-    pub fn gfn(&self) -> u64 {
-        // SAFETY: fixed at boot.
-        if unsafe { bindings::xen_domain_type } == bindings::xen_domain_type_XEN_PV_DOMAIN {
-            // SAFETY: a page of the kernel's memory.
-            return unsafe { bindings::portico_page_to_gfn(self.page) } as u64;
-        }
-        self.pfn() as u64
-    }
-
-    #[inline]
-    fn pfn(&self) -> usize {
-        // SAFETY: fixed at boot.
-        let base = unsafe { bindings::vmemmap_base };
-        // x86-64 has all `struct page`s in one array (`CONFIG_SPARSEMEM_VMEMMAP`).
-        (self.page as usize).wrapping_sub(base) / size_of::<bindings::page>()
-    }
-
-    /// Offset in the page, in bytes.
-    #[inline]
-    pub fn offset(&self) -> u32 {
-        self.offset
-    }
-
-    /// Length in bytes.
-    #[inline]
-    #[expect(clippy::len_without_is_empty, reason = "a segment is never empty")]
-    pub fn len(&self) -> u32 {
-        self.len
-    }
-
-    /// The address of the piece. x86-64 has all memory mapped, so this is what `kmap_local_page`
-    /// would return.
-    #[inline]
-    fn as_ptr(&self) -> *mut u8 {
-        // SAFETY: fixed at boot.
-        let base = unsafe { bindings::page_offset_base };
-        let page = base.wrapping_add(self.pfn() << PAGE_SHIFT);
-        ptr::with_exposed_provenance_mut(page.wrapping_add(self.offset as usize))
-    }
-
-    /// Copies the piece to the same offset of `page`.
-    #[inline]
-    pub fn copy_to(&self, page: &Page) {
-        // SAFETY: both are `len` bytes within a page, by the invariants. They do not
-        // overlap, or are the same: either is fine for the copy, which also tolerates that user space
-        // (with direct I/O) or a peer changes the bytes meanwhile.
-        unsafe {
-            let to = page.as_ptr().add(self.offset as usize);
-            bindings::portico_copy_shared(to.cast(), self.as_ptr().cast(), self.len as usize);
-        }
-    }
-
-    /// Fills the piece from the same offset of `page`.
-    #[inline]
-    pub fn copy_from(&self, page: &Page) {
-        // SAFETY: as above; a read request's memory may be written until it is given back.
-        unsafe {
-            let from = page.as_ptr().add(self.offset as usize);
-            bindings::portico_copy_shared(self.as_ptr().cast(), from.cast(), self.len as usize);
-        }
-    }
-}
+pub use crate::piece::Piece as Segment;
 
 /// The segments of a request, in order.
 ///
@@ -171,7 +94,7 @@ impl<'a> Segments<'a> {
             page: vec.bv_page.wrapping_add((start >> PAGE_SHIFT) as usize),
             offset,
             len,
-            _request: PhantomData,
+            _owner: PhantomData,
         })
     }
 

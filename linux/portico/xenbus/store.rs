@@ -70,14 +70,28 @@ impl<'a> OtherEnd<'a> {
 
 impl Keys for OtherEnd<'_> {
     fn read(&self, key: &str, value: &mut [u8; NUMBER_LEN]) -> Result<Option<usize>, Problem> {
-        let Some(found) = self.read(key).map_err(|_| Problem::Unreadable)? else {
-            return Ok(None);
-        };
-        for (to, from) in value.iter_mut().zip(found.iter()) {
-            *to = *from;
-        }
-        Ok(Some(found.len()))
+        copy(self.read(key), value)
     }
+}
+
+impl Keys for Node<'_> {
+    fn read(&self, key: &str, value: &mut [u8; NUMBER_LEN]) -> Result<Option<usize>, Problem> {
+        copy(self.read(key), value)
+    }
+}
+
+/// Copies what was read as far as it fits; its whole length.
+fn copy(
+    found: Result<Option<Value>>,
+    value: &mut [u8; NUMBER_LEN],
+) -> Result<Option<usize>, Problem> {
+    let Some(found) = found.map_err(|_| Problem::Unreadable)? else {
+        return Ok(None);
+    };
+    for (to, from) in value.iter_mut().zip(found.iter()) {
+        *to = *from;
+    }
+    Ok(Some(found.len()))
 }
 
 fn read_in(transaction: u32, dir: &CStr, key: &Text<KEY_SIZE>) -> Result<Option<Value>> {
@@ -134,7 +148,8 @@ fn remove_in(transaction: u32, dir: &CStr, key: &Text<KEY_SIZE>) -> Result {
     }
 }
 
-/// A device's own directory, outside of any transaction or within one.
+/// A device's own directory, outside of any transaction or within one. It also answers the core's
+/// [`Keys`].
 ///
 /// Keys and values are whatever can be displayed: `"state"`, or
 /// `format_args!("queue-{n}/event-channel")`.

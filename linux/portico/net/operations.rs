@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a driver does for the stack.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+
+use kernel::prelude::*;
+
+use super::{
+    device::NetDevice,
+    ethtool::{Channels, DriverInfo, Names, Rings, Values},
+    features::Features,
+    napi::Poll,
+    queue::{Queue, TxQueue},
+    rtnl::Rtnl,
+    skb::SkBuff,
+    stats::Stats,
+};
+
+/// What a poll has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// There is more to do: poll again.
+    More,
+    /// So many packets, less than the budget, and now an event will tell of further ones.
+    Done(u32),
+}
+
+/// A driver of a network device, seen by the stack: one implementation for each kind of device, with
+/// static methods.
+///
+/// # Which callbacks run at the same time
+///
+/// Under the RTNL, so one at a time, and they may sleep: [`open`](Self::open), [`stop`](Self::stop),
+/// [`change_mtu`](Self::change_mtu), [`fix_features`](Self::fix_features),
+/// [`set_features`](Self::set_features), those of ethtool. [`start_xmit`](Self::start_xmit) runs under
+/// the lock of its transmit queue, [`poll`](Self::poll) once per queue; both with softirqs off.
+#[vtable]
+pub trait Operations: Sized + 'static {
+    /// Data of the device.
+    type Data: Send + Sync;
+    /// Data of a queue that locks what it has to.
+    type Queue: Send + Sync;
+    /// Data of a queue that the lock of the transmit queue protects.
+    type Tx: Send;
+
+    /// How many pages a queue keeps at hand for what it receives.
+    const POOL_SIZE: u32;
+
+    /// The interface goes up. Afterwards the queues are polled, each of them once at once.
+    fn open(dev: &NetDevice<Self>) -> Result;
+
+    /// The interface has gone down: no poll runs any more.
+    fn stop(dev: &NetDevice<Self>);
+
+    /// Takes a packet.
+    ///
+    /// # Errors
+    ///
+    /// The packet, if there is no room for it although the queue was not stopped: it comes again.
+    fn start_xmit(
+        dev: &NetDevice<Self>,
+        queue: &Queue<Self>,
+        tx: &mut Self::Tx,
+        txq: TxQueue<'_>,
+        skb: SkBuff,
+    ) -> Result<(), SkBuff>;
+
+    /// Receives up to `budget` packets, and does what else is to be done. A budget of 0: packets are not
+    /// to be received now.
+    fn poll(
+        dev: &NetDevice<Self>,
+        queue: &Queue<Self>,
+        poll: &Poll<'_, Self>,
+        budget: u32,
+    ) -> Polled;
+
+    /// What was sent and received since the device was made.
+    fn stats(dev: &NetDevice<Self>) -> Stats;
+
+    /// The MTU is about to be changed to one between the least and the most.
+    fn change_mtu(dev: &NetDevice<Self>, mtu: u32) -> Result {
+        let _ = (dev, mtu);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Takes out of `features` what cannot be.
+    fn fix_features(dev: &NetDevice<Self>, features: Features) -> Features {
+        let _ = (dev, features);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The features are about to be changed to these.
+    fn set_features(dev: &NetDevice<Self>, features: Features) -> Result {
+        let _ = (dev, features);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Queue `queue` has been stopped for too long. Softirq context.
+    fn tx_timeout(dev: &NetDevice<Self>, queue: u32) {
+        let _ = (dev, queue);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The driver and its version (`ethtool -i`).
+    fn driver_info(dev: &NetDevice<Self>) -> DriverInfo<'_>;
+
+    /// Names of the counters (`ethtool -S`), as many and in the order of [`counters`](Self::counters).
+    fn counter_names(dev: &NetDevice<Self>, names: &mut Names<'_>);
+
+    /// The counters.
+    fn counters(dev: &NetDevice<Self>, values: &mut Values<'_>);
+
+    /// The sizes of the rings (`ethtool -g`).
+    fn rings(dev: &NetDevice<Self>) -> Rings;
+
+    /// The queues (`ethtool -l`).
+    fn channels(dev: &NetDevice<Self>) -> Channels;
+
+    /// Changes the number of queues (`ethtool -L`).
+    fn set_channels(dev: &NetDevice<Self>, rtnl: &Rtnl, combined: u32) -> Result;
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Pages that go round between a queue and the stack.
+//!
+//! C header: [`include/net/page_pool/helpers.h`](srctree/include/net/page_pool/helpers.h)
+
+use core::{mem, ptr::NonNull};
+use kernel::{error::from_err_ptr, prelude::*};
+use portico_bindings as bindings;
+use portico_core::net::Buffer;
+
+use crate::piece::{Piece, PAGE_SIZE};
+
+/// The pool of a queue (`struct page_pool`), whose consumer is the NAPI context of that.
+///
+/// Pages that are out outlive it: each goes back, and the last one frees what C keeps of it.
+///
+/// # Invariants
+///
+/// `pool` was made by `page_pool_create` and not destroyed.
+pub(super) struct PagePool {
+    pool: NonNull<bindings::page_pool>,
+}
+
+// SAFETY: a pool may be destroyed by any thread.
+unsafe impl Send for PagePool {}
+// SAFETY: what is done through `&PagePool` is unsafe, and its callers' care.
+unsafe impl Sync for PagePool {}
+
+impl PagePool {
+    /// Makes a pool that keeps about `size` pages. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// `dev` is a valid device, which outlives the pool.
+    pub(super) unsafe fn new(
+        dev: *mut bindings::net_device,
+        index: u16,
+        size: u32,
+    ) -> Result<Self> {
+        // SAFETY: by the caller's promise.
+        let pool = from_err_ptr(unsafe {
+            bindings::portico_page_pool_create(dev, u32::from(index), size)
+        })?;
+        // INVARIANT: made just now.
+        Ok(Self {
+            pool: NonNull::new(pool).ok_or(ENOMEM)?,
+        })
+    }
+
+    /// Lets pages that the poll function of `napi` gives back go the short way; or, with null, no longer.
+    ///
+    /// # Safety
+    ///
+    /// `napi` is the one consumer, and disabled now, or null.
+    pub(super) unsafe fn set_consumer(&self, napi: *mut bindings::napi_struct) {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            if napi.is_null() {
+                bindings::page_pool_disable_direct_recycling(self.as_raw());
+            } else {
+                bindings::page_pool_enable_direct_recycling(self.as_raw(), napi);
+            }
+        }
+    }
+
+    pub(super) fn as_raw(&self) -> *mut bindings::page_pool {
+        self.pool.as_ptr()
+    }
+
+    /// Takes a page: one that came back, or a new one, zeroed. Does not sleep.
+    ///
+    /// # Safety
+    ///
+    /// Only the poll function of the consumer calls this.
+    #[inline]
+    pub(super) unsafe fn alloc(&self) -> Option<PoolPage> {
+        const FLAGS: bindings::gfp_t =
+            bindings::GFP_ATOMIC | bindings::__GFP_NOWARN | bindings::__GFP_ZERO;
+        // SAFETY: by the invariants, and the caller's promise.
+        let page = unsafe { bindings::page_pool_alloc_pages(self.as_raw(), FLAGS) };
+        // INVARIANT: just allocated.
+        NonNull::new(page).map(|page| PoolPage { page })
+    }
+}
+
+impl Drop for PagePool {
+    fn drop(&mut self) {
+        // SAFETY: by the invariants, once.
+        unsafe { bindings::page_pool_destroy(self.as_raw()) };
+    }
+}
+
+/// A page of a pool. It goes back when dropped.
+///
+/// # Invariants
+///
+/// `page` is a page of a pool, and a reference to it owned. Its contents may be changed by another domain
+/// as long as that has a grant for it.
+pub struct PoolPage {
+    page: NonNull<bindings::page>,
+}
+
+// SAFETY: a page may go back in any thread.
+unsafe impl Send for PoolPage {}
+// SAFETY: through `&PoolPage` the memory is only copied, by functions that stand concurrent changes.
+unsafe impl Sync for PoolPage {}
+
+impl PoolPage {
+    /// Gives up the reference.
+    #[inline]
+    pub(super) fn into_raw(self) -> *mut bindings::page {
+        let page = self.page.as_ptr();
+        mem::forget(self);
+        page
+    }
+
+    /// All of the page.
+    #[inline]
+    pub fn piece(&self) -> Piece<'_> {
+        Piece {
+            page: self.page.as_ptr(),
+            offset: 0,
+            len: PAGE_SIZE,
+            _owner: core::marker::PhantomData,
+        }
+    }
+
+    /// The frame number, to grant.
+    #[inline]
+    pub fn gfn(&self) -> u64 {
+        self.piece().gfn()
+    }
+
+    /// The address of the page.
+    #[inline]
+    pub(super) fn addr(&self) -> *mut u8 {
+        self.piece().as_ptr()
+    }
+}
+
+impl Drop for PoolPage {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the reference goes back to the pool, which lives while a page is out.
+        unsafe { bindings::portico_page_pool_put(self.page.as_ptr()) };
+    }
+}
+
+impl Buffer for PoolPage {
+    #[inline]
+    fn gfn(&self) -> u64 {
+        PoolPage::gfn(self)
+    }
+}

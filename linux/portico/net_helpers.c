@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Functions around what the network stack has only as static inlines, for
+ * `portico::net`.
+ */
+#include <linux/etherdevice.h>
+#include <linux/export.h>
+#include <linux/netdevice.h>
+#include <linux/skbuff.h>
+#include <net/page_pool/helpers.h>
+
+#include "net_helpers.h"
+
+void portico_netdev_setup(struct net_device *dev,
+			  const struct portico_netdev_setup *setup)
+{
+	dev->netdev_ops = setup->ops;
+	dev->ethtool_ops = setup->ethtool;
+	dev->sysfs_groups[0] = setup->group;
+	SET_NETDEV_DEV(dev, setup->parent);
+	dev->features = setup->features;
+	dev->hw_features = setup->hw_features;
+	dev->xdp_features = setup->xdp_features;
+	dev->min_mtu = setup->min_mtu;
+	dev->max_mtu = setup->max_mtu;
+	netif_set_tso_max_size(dev, setup->gso_max);
+	dev->watchdog_timeo = msecs_to_jiffies(setup->watchdog_ms);
+}
+EXPORT_SYMBOL_GPL(portico_netdev_setup);
+
+void portico_netdev_set_mac(struct net_device *dev, const u8 *mac)
+{
+	eth_hw_addr_set(dev, mac);
+}
+EXPORT_SYMBOL_GPL(portico_netdev_set_mac);
+
+void portico_netdev_set_max_mtu(struct net_device *dev, unsigned int max)
+{
+	WRITE_ONCE(dev->max_mtu, max);
+}
+EXPORT_SYMBOL_GPL(portico_netdev_set_max_mtu);
+
+void portico_netdev_set_mtu(struct net_device *dev, unsigned int mtu)
+{
+	WRITE_ONCE(dev->mtu, mtu);
+}
+EXPORT_SYMBOL_GPL(portico_netdev_set_mtu);
+
+struct netdev_queue *portico_netdev_tx_queue(struct net_device *dev,
+					     unsigned int index)
+{
+	return index < dev->num_tx_queues ? netdev_get_tx_queue(dev, index) : NULL;
+}
+EXPORT_SYMBOL_GPL(portico_netdev_tx_queue);
+
+void portico_netdev_start_all(struct net_device *dev)
+{
+	netif_tx_start_all_queues(dev);
+}
+EXPORT_SYMBOL_GPL(portico_netdev_start_all);
+
+/* Stops the queues and waits until nobody is in ndo_start_xmit. */
+void portico_netdev_disable_all(struct net_device *dev)
+{
+	netif_tx_disable(dev);
+}
+EXPORT_SYMBOL_GPL(portico_netdev_disable_all);
+
+void portico_netdev_tx_dropped(struct net_device *dev)
+{
+	dev_core_stats_tx_dropped_inc(dev);
+}
+EXPORT_SYMBOL_GPL(portico_netdev_tx_dropped);
+
+struct net_device *portico_to_netdev(struct device *dev)
+{
+	return to_net_dev(dev);
+}
+EXPORT_SYMBOL_GPL(portico_to_netdev);
+
+void portico_txq_lock(struct netdev_queue *txq)
+{
+	__netif_tx_lock_bh(txq);
+}
+EXPORT_SYMBOL_GPL(portico_txq_lock);
+
+/* For softirq context, where bottom halves are off already. */
+bool portico_txq_trylock(struct netdev_queue *txq)
+{
+	local_bh_disable();
+	if (__netif_tx_trylock(txq))
+		return true;
+	local_bh_enable();
+	return false;
+}
+EXPORT_SYMBOL_GPL(portico_txq_trylock);
+
+void portico_txq_unlock(struct netdev_queue *txq)
+{
+	__netif_tx_unlock_bh(txq);
+}
+EXPORT_SYMBOL_GPL(portico_txq_unlock);
+
+void portico_txq_stop(struct netdev_queue *txq)
+{
+	netif_tx_stop_queue(txq);
+}
+EXPORT_SYMBOL_GPL(portico_txq_stop);
+
+/* What is sent beside ndo_start_xmit keeps the watchdog quiet, too. */
+void portico_txq_touch(struct netdev_queue *txq)
+{
+	txq_trans_cond_update(txq);
+}
+EXPORT_SYMBOL_GPL(portico_txq_touch);
+
+/* Whether the device is to be told now. Only from ndo_start_xmit. */
+bool portico_txq_sent(struct netdev_queue *txq, unsigned int bytes)
+{
+	return __netdev_tx_sent_queue(txq, bytes, netdev_xmit_more());
+}
+EXPORT_SYMBOL_GPL(portico_txq_sent);
+
+void portico_txq_completed(struct netdev_queue *txq, unsigned int packets,
+			   unsigned int bytes)
+{
+	netdev_tx_completed_queue(txq, packets, bytes);
+}
+EXPORT_SYMBOL_GPL(portico_txq_completed);
+
+void portico_txq_reset(struct netdev_queue *txq)
+{
+	netdev_tx_reset_queue(txq);
+}
+EXPORT_SYMBOL_GPL(portico_txq_reset);
+
+bool portico_xmit_more(void)
+{
+	return netdev_xmit_more();
+}
+EXPORT_SYMBOL_GPL(portico_xmit_more);
+
+void portico_napi_add(struct net_device *dev, struct napi_struct *napi,
+		      int (*poll)(struct napi_struct *, int))
+{
+	netif_napi_add(dev, napi, poll);
+}
+EXPORT_SYMBOL_GPL(portico_napi_add);
+
+void portico_napi_del(struct napi_struct *napi)
+{
+	netif_napi_del(napi);
+}
+EXPORT_SYMBOL_GPL(portico_napi_del);
+
+void portico_napi_synchronize(struct napi_struct *napi)
+{
+	napi_synchronize(napi);
+}
+EXPORT_SYMBOL_GPL(portico_napi_synchronize);
+
+void portico_skb_tx_timestamp(struct sk_buff *skb)
+{
+	skb_tx_timestamp(skb);
+}
+EXPORT_SYMBOL_GPL(portico_skb_tx_timestamp);
+
+int portico_skb_linearize(struct sk_buff *skb)
+{
+	return skb_linearize(skb);
+}
+EXPORT_SYMBOL_GPL(portico_skb_linearize);
+
+void portico_skb_add_frag(struct sk_buff *skb, struct page *page,
+			  unsigned int offset, unsigned int len,
+			  unsigned int truesize)
+{
+	skb_add_rx_frag(skb, skb_shinfo(skb)->nr_frags, page, offset, len,
+			truesize);
+}
+EXPORT_SYMBOL_GPL(portico_skb_add_frag);
+
+bool portico_skb_may_pull(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_may_pull(skb, len);
+}
+EXPORT_SYMBOL_GPL(portico_skb_may_pull);
+
+bool portico_skb_needs_gso(struct sk_buff *skb)
+{
+	return netif_needs_gso(skb, netif_skb_features(skb));
+}
+EXPORT_SYMBOL_GPL(portico_skb_needs_gso);
+
+struct page_pool *portico_page_pool_create(struct net_device *dev,
+					   unsigned int queue,
+					   unsigned int size)
+{
+	struct page_pool_params params = {
+		.order = 0,
+		.pool_size = size,
+		.nid = NUMA_NO_NODE,
+		.dev = &dev->dev,
+		.netdev = dev,
+		.queue_idx = queue,
+	};
+
+	return page_pool_create(&params);
+}
+EXPORT_SYMBOL_GPL(portico_page_pool_create);
+
+void portico_page_pool_put(struct page *page)
+{
+	page_pool_put_full_page(pp_page_to_nmdesc(page)->pp, page, false);
+}
+EXPORT_SYMBOL_GPL(portico_page_pool_put);

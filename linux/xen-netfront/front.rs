@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! One device: its hand-shake, its connection, its life and death.
+
+use kernel::{
+    cpu::nr_cpu_ids,
+    device::Core,
+    new_mutex,
+    prelude::*,
+    sync::{aref::ARef, Arc, Mutex},
+    time::{delay::fsleep, Delta},
+};
+use portico::{
+    event::Channel,
+    grant::RingPages,
+    host::Host,
+    memory::NoIo,
+    net::{Features, NetDevice, Outgoing, Registration, Rtnl, Setup},
+    work::Delayed,
+    xenbus::{Device, State},
+};
+use portico_core::net::{
+    negotiate::{self, Offer, Ports, QueueKeys, Shape, DEFAULT_MTU},
+    wire::MAX_TX_SIZE,
+    RxQueue, RxRing, TxQueue, TxRing,
+};
+
+use crate::{
+    net::{Events, Listener, Net, NetQueue, Shared},
+    params,
+    rx::{RxLink, RxLive},
+    tx::{TxLink, TxLive},
+    works::{Attend, Refill},
+};
+
+/// How long the back end may take for a step of its own, in milliseconds.
+pub(crate) const ANSWER_MS: u32 = 5000;
+/// Time between two looks, in milliseconds.
+const LOOK_MS: u32 = 10;
+/// Time after which a stopped queue is looked after.
+const WATCHDOG_MS: u32 = 5000;
+/// The least MTU, in bytes.
+const MIN_MTU: u32 = 68;
+
+/// The channels of a pair of rings.
+enum Wires {
+    Shared(Channel<Listener>),
+    Split {
+        tx: Channel<Listener>,
+        rx: Channel<Listener>,
+    },
+}
+
+impl Wires {
+    fn new(
+        dev: &Device<Core<'_>>,
+        net: &Arc<NetDevice<Net>>,
+        queue: u16,
+        split: bool,
+    ) -> Result<Self> {
+        let channel = |events, name| {
+            let listener = Listener {
+                net: net.clone(),
+                queue,
+                events,
+            };
+            Channel::new(dev, name, Arc::new(listener, GFP_KERNEL)?)
+        };
+        Ok(if split {
+            Self::Split {
+                tx: channel(Events::Tx, c"vif-tx")?,
+                rx: channel(Events::Rx, c"vif-rx")?,
+            }
+        } else {
+            Self::Shared(channel(Events::Both, c"vif")?)
+        })
+    }
+
+    fn tx(&self) -> &Channel<Listener> {
+        match self {
+            Self::Shared(channel) => channel,
+            Self::Split { tx, .. } => tx,
+        }
+    }
+
+    fn rx(&self) -> &Channel<Listener> {
+        match self {
+            Self::Shared(channel) => channel,
+            Self::Split { rx, .. } => rx,
+        }
+    }
+
+    fn ports(&self) -> Ports {
+        match self {
+            Self::Shared(channel) => Ports::Shared(channel.port()),
+            Self::Split { tx, rx } => Ports::Split {
+                tx: tx.port(),
+                rx: rx.port(),
+            },
+        }
+    }
+}
+
+/// A pair of rings that the back end is to be told of.
+struct Pair {
+    tx: TxRing<RingPages>,
+    rx: RxRing<RingPages>,
+}
+
+impl Pair {
+    fn new(dev: &Device<Core<'_>>) -> Result<Self> {
+        Ok(Self {
+            tx: TxRing::new(RingPages::new(dev, 1)?).map_err(|_| EINVAL)?,
+            rx: RxRing::new(RingPages::new(dev, 1)?).map_err(|_| EINVAL)?,
+        })
+    }
+
+    fn keys(&self, wires: &Wires) -> Result<QueueKeys> {
+        let first = |grefs: &[_]| grefs.first().copied().ok_or(EINVAL);
+        Ok(QueueKeys {
+            tx_ring_ref: first(self.tx.memory().grefs())?,
+            rx_ring_ref: first(self.rx.memory().grefs())?,
+            ports: wires.ports(),
+        })
+    }
+}
+
+#[derive(Default)]
+struct Connection {
+    wires: KVec<Wires>,
+    /// The device is shown.
+    registration: Option<Registration<Net>>,
+}
+
+/// One device, as all that serve it see it.
+#[pin_data]
+pub(crate) struct Front {
+    pub(crate) dev: ARef<Device>,
+    pub(crate) net: Arc<NetDevice<Net>>,
+    #[pin]
+    connection: Mutex<Connection>,
+}
+
+impl Front {
+    pub(crate) fn new(dev: &Device<Core<'_>>) -> Result<Arc<Self>> {
+        if dev.state() == State::Closed {
+            // The driver was unbound and comes back: so does the back end.
+            dev.switch_state(State::Initialising);
+        }
+        let queues = params::now().max_queues.min(nr_cpu_ids());
+        let setup = Setup {
+            parent: dev.as_ref(),
+            queues: u16::try_from(queues)?,
+            fixed: Features::RXCSUM | Features::GSO_ROBUST,
+            optional: Features::SG
+                | Features::IP_CSUM
+                | Features::IPV6_CSUM
+                | Features::TSO
+                | Features::TSO6,
+            mtu: MIN_MTU..=MAX_TX_SIZE,
+            gso_max: MAX_TX_SIZE,
+            watchdog_ms: WATCHDOG_MS,
+        };
+        let shared = KBox::pin_init(Shared::new(dev.into()), GFP_KERNEL)?;
+        let net = NetDevice::new(&setup, shared, |_| Ok((TxLink::Down, NetQueue::new())))?;
+        Arc::pin_init(
+            pin_init!(Self {
+                dev: dev.into(),
+                net,
+                connection <- new_mutex!(Connection::default(), "Front::connection"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Makes the rings, tells the back end of them, and shows the device or brings it back.
+    pub(crate) fn connect(
+        &self,
+        dev: &Device<Core<'_>>,
+        attend: &Arc<Delayed<Attend>>,
+        refill: &Arc<Delayed<Refill>>,
+    ) -> Result {
+        let _no_io = NoIo::enter();
+        let net = &self.net;
+        let refused = |error| {
+            dev_err!(
+                dev,
+                "{}: the interface is refused\n",
+                format_args!("{error}")
+            );
+            EINVAL
+        };
+        let own = negotiate::Device::read(&dev.node()).map_err(refused)?;
+        let offer = Offer::read(&dev.otherend_keys()?).map_err(refused)?;
+        let shape = Shape::choose(&params::now(), &offer, net.queues().len() as u32);
+        let bounce = !(own.trusted && params::trusted());
+
+        let mut connection = self.connection.lock();
+        connection.wires.clear();
+        let mut pairs = KVec::new();
+        for queue in 0..shape.queues as u16 {
+            pairs.push(Pair::new(dev)?, GFP_KERNEL)?;
+            let wires = Wires::new(dev, net, queue, shape.split_event_channels)?;
+            connection.wires.push(wires, GFP_KERNEL)?;
+        }
+        dev.transaction(|node| {
+            // Another driver, or an earlier connection, may have left these.
+            node.remove("multi-queue-num-queues")?;
+            let mut keys = KVec::new();
+            for (pair, wires) in pairs.iter().zip(connection.wires.iter()) {
+                keys.push(pair.keys(wires)?, GFP_KERNEL)?;
+            }
+            negotiate::publish(&shape, keys.into_iter(), None, 0, |key, value| {
+                node.write(key, value)
+            })
+        })?;
+
+        let mut rings = pairs.into_iter();
+        for (queue, wires) in net.queues().zip(connection.wires.iter()) {
+            let Some(pair) = rings.next() else {
+                break;
+            };
+            let tx = TxQueue::new(Host::<Outgoing>::new(dev), pair.tx, offer.tx_features())
+                .map_err(|_| ENOMEM)?;
+            let rx = RxQueue::new(Host::<Outgoing>::new(dev), pair.rx).map_err(|_| ENOMEM)?;
+            let tx = TxLive::new(tx, wires.tx().notifier(), bounce, attend.clone());
+            let rx = RxLive::new(rx, wires.rx().notifier(), attend.clone(), refill.clone());
+            let data = queue.data();
+            data.broken.set(false);
+            data.tx_worked.set(true);
+            data.rx_worked.set(true);
+            let before = core::mem::replace(&mut *queue.lock_tx(), TxLink::Live(tx));
+            drop(before);
+            let before = core::mem::replace(&mut *data.rx.lock(), RxLink::Live(rx));
+            drop(before);
+        }
+        *net.data().offer.lock() = offer;
+        {
+            let rtnl = Rtnl::lock();
+            net.set_real_queues(&rtnl, shape.queues as u16)?;
+            if connection.registration.is_none() {
+                net.set_mac(&rtnl, &own.mac);
+                net.force_mtu(if offer.sg {
+                    own.mtu
+                } else {
+                    own.mtu.min(DEFAULT_MTU)
+                });
+            }
+        }
+        if connection.registration.is_none() {
+            connection.registration = Some(net.register()?);
+        }
+        drop(connection);
+        net.update_features(&Rtnl::lock());
+        dev.switch_state(State::Connected);
+        net.attach();
+        net.set_carrier(true);
+        for queue in net.queues() {
+            queue.schedule();
+        }
+        dev_info!(
+            dev,
+            "{}: {} queue(s), {} event channels; bounce buffer: {}\n",
+            format_args!("{}", **net),
+            shape.queues,
+            if shape.split_event_channels {
+                "split"
+            } else {
+                "shared"
+            },
+            if bounce { "enabled" } else { "disabled" },
+        );
+        Ok(())
+    }
+
+    /// Takes the device from the stack: nothing is sent any more.
+    pub(crate) fn give_up(&self) {
+        self.net.set_carrier(false);
+        self.net.detach();
+    }
+
+    /// Gives up the rings: nothing that the back end could still reach is left.
+    pub(crate) fn tear_down(&self) {
+        self.give_up();
+        let wires = core::mem::take(&mut self.connection.lock().wires);
+        drop(wires);
+        for queue in self.net.queues() {
+            let tx = {
+                let mut guard = queue.lock_tx();
+                let (link, stack) = guard.parts();
+                stack.reset();
+                core::mem::replace(link, TxLink::Down)
+            };
+            drop(tx);
+            let rx = core::mem::replace(&mut *queue.data().rx.lock(), RxLink::Down);
+            drop(rx);
+        }
+    }
+
+    /// Says good-bye to the back end, which lets go of the rings.
+    pub(crate) fn close(&self, dev: &Device<Core<'_>>) {
+        let gone = |state| matches!(state, State::Closed | State::Unknown);
+        if dev.state() != State::Closed {
+            if !gone(dev.otherend_state()) {
+                dev.switch_state(State::Closing);
+                let seen = || {
+                    let state = dev.otherend_state();
+                    state == State::Closing || gone(state)
+                };
+                if !wait(ANSWER_MS, seen) {
+                    dev_warn!(dev, "the back end does not answer: it is left alone\n");
+                }
+            }
+            dev.closed();
+        }
+        wait(ANSWER_MS, || gone(dev.otherend_state()));
+    }
+
+    /// Unregisters the device, if it is shown.
+    pub(crate) fn unregister(&self) {
+        let registration = self.connection.lock().registration.take();
+        drop(registration);
+    }
+
+    /// Tells the network where the address is.
+    pub(crate) fn announce(&self) {
+        if self.net.has_carrier() {
+            self.net.notify_peers();
+        }
+    }
+}
+
+/// Waits until `done` is true, looking every now and then; `false` if that took too long.
+fn wait(milliseconds: u32, done: impl Fn() -> bool) -> bool {
+    for _ in 0..milliseconds / LOOK_MS {
+        if done() {
+            return true;
+        }
+        fsleep(Delta::from_millis(i64::from(LOOK_MS)));
+    }
+    done()
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The driver as the network stack sees it.
+
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{aref::ARef, Arc, Mutex},
+};
+use portico::{
+    event::{Handler, Verdict},
+    net::{
+        Channels, DriverInfo, Features, Flag, Names, NetDevice, Operations, Poll, Polled, Queue,
+        Rings, Rtnl, SkBuff, SpinLockBh, Stats, TxQueue, Values,
+    },
+    new_spinlock_bh,
+    xenbus::Device,
+};
+use portico_core::net::{
+    negotiate::{Offer, DEFAULT_MTU},
+    wire::{RX_ENTRIES, TX_ENTRIES},
+    Violation,
+};
+
+use crate::{
+    counters::{self, Counters},
+    rx::{self, RxLink},
+    tx::{self, TxLink},
+};
+
+/// The driver.
+pub(crate) struct Net;
+
+/// What the device has beside its queues.
+#[pin_data]
+pub(crate) struct Shared {
+    pub(crate) xenbus: ARef<Device>,
+    /// What the back end offers.
+    #[pin]
+    pub(crate) offer: Mutex<Offer>,
+}
+
+impl Shared {
+    pub(crate) fn new(xenbus: ARef<Device>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            xenbus,
+            offer <- new_mutex!(Offer::default(), "Shared::offer"),
+        })
+    }
+}
+
+/// What a queue has beside what its transmit lock protects.
+#[pin_data]
+pub(crate) struct NetQueue {
+    pub(crate) counters: Counters,
+    /// Answers were found since the last event of the transmit ring.
+    pub(crate) tx_worked: Flag,
+    /// Likewise, of the receive ring.
+    pub(crate) rx_worked: Flag,
+    /// The back end broke the protocol.
+    pub(crate) broken: Flag,
+    #[pin]
+    pub(crate) rx: SpinLockBh<RxLink>,
+    /// In which ring, and how, until somebody has said so.
+    #[pin]
+    pub(crate) violation: SpinLockBh<Option<(&'static str, Violation)>>,
+}
+
+impl NetQueue {
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            counters: Counters::default(),
+            tx_worked: Flag::default(),
+            rx_worked: Flag::default(),
+            broken: Flag::default(),
+            rx <- new_spinlock_bh!(RxLink::Down, "NetQueue::rx"),
+            violation <- new_spinlock_bh!(None, "NetQueue::violation"),
+        }? Error)
+    }
+}
+
+/// What the events of a channel tell of.
+#[derive(Clone, Copy)]
+pub(crate) enum Events {
+    Tx,
+    Rx,
+    Both,
+}
+
+/// Listens to the back end on one queue.
+pub(crate) struct Listener {
+    pub(crate) net: Arc<NetDevice<Net>>,
+    pub(crate) queue: u16,
+    pub(crate) events: Events,
+}
+
+impl Handler for Listener {
+    fn handle(&self) -> Verdict {
+        let Some(queue) = self.net.queue(usize::from(self.queue)) else {
+            return Verdict::Silence;
+        };
+        let data = queue.data();
+        if data.broken.get() {
+            return Verdict::Silence;
+        }
+        // A notification is asked for once all answers were taken. So between two of them there was
+        // at least the answer that the first one told of.
+        let take = |flag: &Flag| {
+            let worked = flag.get();
+            flag.set(false);
+            worked
+        };
+        let worked = match self.events {
+            Events::Tx => take(&data.tx_worked),
+            Events::Rx => take(&data.rx_worked),
+            Events::Both => take(&data.tx_worked) | take(&data.rx_worked),
+        };
+        queue.schedule();
+        if worked {
+            Verdict::Handled
+        } else {
+            Verdict::Spurious
+        }
+    }
+}
+
+#[vtable]
+impl Operations for Net {
+    type Data = Pin<KBox<Shared>>;
+    type Queue = NetQueue;
+    type Tx = TxLink;
+
+    const POOL_SIZE: u32 = RX_ENTRIES;
+
+    fn open(dev: &NetDevice<Self>) -> Result {
+        if dev.queues().any(|queue| queue.data().broken.get()) {
+            return Err(ENODEV);
+        }
+        Ok(())
+    }
+
+    fn stop(_dev: &NetDevice<Self>) {}
+
+    #[inline]
+    fn start_xmit(
+        _dev: &NetDevice<Self>,
+        queue: &Queue<Self>,
+        link: &mut TxLink,
+        stack: TxQueue<'_>,
+        skb: SkBuff,
+    ) -> Result<(), SkBuff> {
+        tx::start_xmit(queue, link, stack, skb)
+    }
+
+    #[inline]
+    fn poll(
+        _dev: &NetDevice<Self>,
+        queue: &Queue<Self>,
+        poll: &Poll<'_, Self>,
+        budget: u32,
+    ) -> Polled {
+        tx::poll(queue);
+        if budget == 0 {
+            return Polled::Done(0);
+        }
+        rx::poll(queue, poll, budget)
+    }
+
+    fn stats(dev: &NetDevice<Self>) -> Stats {
+        counters::total(dev)
+    }
+
+    fn change_mtu(dev: &NetDevice<Self>, mtu: u32) -> Result {
+        if mtu > DEFAULT_MTU && !dev.features().contains(Features::SG) {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    fn fix_features(dev: &NetDevice<Self>, features: Features) -> Features {
+        let offer = *dev.data().offer.lock();
+        let mut fixed = features;
+        for (offered, feature) in [
+            (offer.sg, Features::SG),
+            (offer.ip_csum, Features::IP_CSUM),
+            (offer.ipv6_csum, Features::IPV6_CSUM),
+            (offer.gso_tcpv4, Features::TSO),
+            (offer.gso_tcpv6, Features::TSO6),
+        ] {
+            if !offered {
+                fixed = fixed.without(feature);
+            }
+        }
+        fixed
+    }
+
+    fn set_features(dev: &NetDevice<Self>, features: Features) -> Result {
+        if !features.contains(Features::SG) && dev.mtu() > DEFAULT_MTU {
+            dev_info!(
+                dev.data().xenbus,
+                "{}: the MTU goes down to {DEFAULT_MTU}: packets cannot be scattered\n",
+                format_args!("{dev}")
+            );
+            dev.force_mtu(DEFAULT_MTU);
+        }
+        Ok(())
+    }
+
+    fn tx_timeout(dev: &NetDevice<Self>, index: u32) {
+        let Some(queue) = dev.queue(index as usize) else {
+            return;
+        };
+        queue.data().counters.tx_timeouts.add(1);
+        match tx::recover(queue) {
+            Some((0, owed)) => dev_warn!(
+                dev.data().xenbus,
+                "{}: queue {index} is stopped: the back end owes {owed} responses\n",
+                format_args!("{dev}")
+            ),
+            Some((reaped, _)) => dev_warn!(
+                dev.data().xenbus,
+                "{}: queue {index}: {reaped} responses had come without a notification\n",
+                format_args!("{dev}")
+            ),
+            None => {}
+        }
+        queue.schedule();
+    }
+
+    fn driver_info(dev: &NetDevice<Self>) -> DriverInfo<'_> {
+        DriverInfo {
+            driver: c"xen-netfront",
+            version: c"portico",
+            bus_info: dev.data().xenbus.name(),
+        }
+    }
+
+    fn counter_names(dev: &NetDevice<Self>, names: &mut Names<'_>) {
+        counters::names(dev, names);
+    }
+
+    fn counters(dev: &NetDevice<Self>, values: &mut Values<'_>) {
+        counters::values(dev, values);
+    }
+
+    fn rings(_dev: &NetDevice<Self>) -> Rings {
+        Rings {
+            rx: RX_ENTRIES,
+            tx: TX_ENTRIES,
+            rx_max: RX_ENTRIES,
+            tx_max: TX_ENTRIES,
+        }
+    }
+
+    fn channels(dev: &NetDevice<Self>) -> Channels {
+        Channels {
+            combined: dev.real_queues(),
+            max_combined: dev.real_rx_queues(),
+        }
+    }
+
+    /// The back end spreads what it sends over all that it knows of; only sending is changed.
+    fn set_channels(dev: &NetDevice<Self>, rtnl: &Rtnl, combined: u32) -> Result {
+        dev.set_real_tx_queues(rtnl, u16::try_from(combined)?)
+    }
+}

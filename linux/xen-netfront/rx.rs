@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Receiving.
+//!
+//! All of it is in the poll function. A short frame is copied into a packet of its own, so that its
+//! page goes back at once; one that leaves room in its page becomes the packet's linear part; of
+//! a longer one the header is copied, and the rest stays in its pages.
+
+use kernel::sync::Arc;
+use portico::{
+    event::Notifier,
+    host::Host,
+    net::{NewSkb, Outgoing, Poll, Polled, Queue},
+    work::Delayed,
+};
+use portico_core::net::{wire::NR_SLOTS_MIN, Frame, RxQueue, Violation};
+
+use crate::{
+    net::{Net, NetQueue},
+    works::{Attend, Refill},
+};
+
+/// Bytes up to which a frame is copied.
+const COPYBREAK: u32 = 256;
+/// Bytes of a longer frame that are copied: its headers are among them.
+const HEADER: u32 = 128;
+/// Buffers that must be in the ring, or a frame of many pieces would wait for them.
+const LEAST_BUFFERS: u32 = NR_SLOTS_MIN as u32 + 1;
+/// Time after which pages are asked for again, in milliseconds.
+const REFILL_MS: u32 = 100;
+
+/// Where a receive queue leads.
+pub(crate) enum RxLink {
+    /// Nowhere now.
+    Down,
+    /// To a ring.
+    Live(RxLive),
+}
+
+/// A ring that is connected.
+pub(crate) struct RxLive {
+    queue: RxQueue<Host<Outgoing>>,
+    notifier: Notifier,
+    attend: Arc<Delayed<Attend>>,
+    refill: Arc<Delayed<Refill>>,
+}
+
+impl RxLive {
+    pub(crate) fn new(
+        queue: RxQueue<Host<Outgoing>>,
+        notifier: Notifier,
+        attend: Arc<Delayed<Attend>>,
+        refill: Arc<Delayed<Refill>>,
+    ) -> Self {
+        Self {
+            queue,
+            notifier,
+            attend,
+            refill,
+        }
+    }
+
+    pub(crate) fn ring(&self) -> &RxQueue<Host<Outgoing>> {
+        &self.queue
+    }
+
+    /// Receives up to `budget` frames and fills the ring up.
+    #[inline]
+    fn poll(&mut self, data: &NetQueue, poll: &Poll<'_, Net>, budget: u32) -> Polled {
+        if self.queue.is_broken() {
+            return Polled::Done(0);
+        }
+        let before = self.queue.stats();
+        let received = self.queue.receive(budget, |frame| {
+            receive(data, poll, frame);
+        });
+        let after = self.queue.stats();
+        let errors = (after.failed - before.failed) + (after.malformed - before.malformed);
+        if errors != 0 {
+            data.counters.rx_errors.add(errors);
+        }
+        let received = match received {
+            Ok(received) => received,
+            Err(violation) => return self.broken(data, violation),
+        };
+        if received.responses != 0 {
+            data.rx_worked.set(true);
+        }
+        let missing = self.queue.refill(|| poll.alloc_page());
+        if self.queue.push() {
+            self.notifier.notify();
+        }
+        if missing != 0 {
+            data.counters.rx_no_page.add(1);
+            if self.queue.posted() < LEAST_BUFFERS {
+                self.refill.schedule(REFILL_MS);
+            }
+        }
+        if received.frames >= budget {
+            return Polled::More;
+        }
+        match self.queue.arm() {
+            Ok(true) => Polled::More,
+            Ok(false) => Polled::Done(received.frames),
+            Err(violation) => self.broken(data, violation),
+        }
+    }
+
+    #[cold]
+    fn broken(&mut self, data: &NetQueue, violation: Violation) -> Polled {
+        data.broken.set(true);
+        *data.violation.lock() = Some(("receive", violation));
+        self.attend.schedule(0);
+        Polled::Done(0)
+    }
+}
+
+/// Makes a packet of a frame and passes it up.
+#[inline]
+fn receive(data: &NetQueue, poll: &Poll<'_, Net>, frame: &mut Frame<'_, Host<Outgoing>>) {
+    let counters = &data.counters;
+    let bytes = frame.bytes();
+    let meta = *frame.meta();
+    let Some(mut skb) = packet(poll, frame) else {
+        counters.rx_dropped.add(1);
+        return;
+    };
+    skb.set_checksum(meta.checksum);
+    if let Some(gso) = meta.gso {
+        skb.set_gso(gso);
+    }
+    match poll.receive(skb) {
+        Ok(fixed) => {
+            counters.rx_packets.add(1);
+            counters.rx_bytes.add(u64::from(bytes));
+            if fixed {
+                counters.rx_gso_checksum_fixup.add(1);
+            }
+        }
+        Err(_) => counters.rx_errors.add(1),
+    }
+}
+
+/// The frame as a packet. `None`: there is no memory, or it has too many pieces for the stack.
+#[inline]
+fn packet(poll: &Poll<'_, Net>, frame: &mut Frame<'_, Host<Outgoing>>) -> Option<NewSkb> {
+    let bytes = frame.bytes();
+    let first = frame.next()?;
+    let (mut page, offset, len) = (first.buffer, first.offset, first.len);
+    if len == bytes && len > COPYBREAK {
+        match NewSkb::build(page, offset, len, poll.bh_off()) {
+            Ok(skb) => return Some(skb),
+            // There is no room in it.
+            Err(same) => page = same,
+        }
+    }
+    let copied = if len <= COPYBREAK { len } else { HEADER };
+    let mut skb = poll.alloc_skb(COPYBREAK)?;
+    if !skb.append(&page, offset, copied) {
+        return None;
+    }
+    if copied < len {
+        skb.add_page(page, offset + copied, len - copied).ok()?;
+    } else {
+        drop(page);
+    }
+    for piece in frame {
+        skb.add_page(piece.buffer, piece.offset, piece.len).ok()?;
+    }
+    Some(skb)
+}
+
+/// Receives, in the poll function.
+#[inline]
+pub(crate) fn poll(queue: &Queue<Net>, poll: &Poll<'_, Net>, budget: u32) -> Polled {
+    let data = queue.data();
+    match &mut *data.rx.lock() {
+        RxLink::Live(live) => live.poll(data, poll, budget),
+        RxLink::Down => Polled::Done(0),
+    }
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Sending.
+//!
+//! All of it is under the lock of the stack's transmit queue. The back end is told once per batch of
+//! packets. What it has answered is taken when the ring fills up, and in the poll function, which is
+//! also where a notification is asked for: so there is at most one per poll.
+
+use kernel::{prelude::*, sync::Arc};
+use portico::{
+    event::Notifier,
+    host::Host,
+    net::{Copied, Outgoing, Queue, SkBuff, TxQueue as Stack},
+    work::Delayed,
+};
+use portico_core::net::{tx::MAX_SLOTS, wire::TX_ENTRIES, Busy, Meta, Outcome, TxQueue, Violation};
+
+use crate::{
+    net::{Net, NetQueue},
+    works::Attend,
+};
+
+/// Free slots at which a stopped queue goes on.
+const WAKE_ROOM: u32 = TX_ENTRIES / 4;
+/// Free slots below which packets that were sent are looked for at each further one.
+const REAP_ROOM: u32 = TX_ENTRIES / 2;
+
+/// Where a transmit queue of the stack leads.
+pub(crate) enum TxLink {
+    /// Nowhere now.
+    Down,
+    /// To a ring.
+    Live(TxLive),
+}
+
+/// A ring that is connected.
+pub(crate) struct TxLive {
+    queue: TxQueue<Host<Outgoing>>,
+    notifier: Notifier,
+    /// The back end must see nothing but packets.
+    bounce: bool,
+    attend: Arc<Delayed<Attend>>,
+}
+
+/// What was done with a packet.
+enum Sent {
+    Yes,
+    /// It cannot be sent, and is gone.
+    Lost,
+}
+
+impl TxLive {
+    pub(crate) fn new(
+        queue: TxQueue<Host<Outgoing>>,
+        notifier: Notifier,
+        bounce: bool,
+        attend: Arc<Delayed<Attend>>,
+    ) -> Self {
+        Self {
+            queue,
+            notifier,
+            bounce,
+            attend,
+        }
+    }
+
+    pub(crate) fn ring(&self) -> &TxQueue<Host<Outgoing>> {
+        &self.queue
+    }
+
+    /// Takes a packet.
+    #[inline]
+    fn send(&mut self, skb: SkBuff) -> Sent {
+        let Some(meta) = skb.meta() else {
+            return Sent::Lost;
+        };
+        skb.tx_timestamp();
+        if self.bounce {
+            return self.send_copy(skb, &meta);
+        }
+        match self.queue.submit(Outgoing::Skb(skb), &meta) {
+            Ok(()) => Sent::Yes,
+            Err((packet, busy)) => self.refused(packet, busy, &meta),
+        }
+    }
+
+    /// A packet that does not fit the ring as it is may do so as a copy.
+    #[cold]
+    fn refused(&mut self, packet: Outgoing, busy: Busy, meta: &Meta) -> Sent {
+        match (packet, busy) {
+            (Outgoing::Skb(skb), Busy::TooLong | Busy::Unsupported | Busy::Malformed) => {
+                self.send_copy(skb, meta)
+            }
+            _ => Sent::Lost,
+        }
+    }
+
+    fn send_copy(&mut self, skb: SkBuff, meta: &Meta) -> Sent {
+        let Ok(copied) = Copied::new(skb) else {
+            return Sent::Lost;
+        };
+        match self.queue.submit(Outgoing::Copied(copied), meta) {
+            Ok(()) => Sent::Yes,
+            Err(_) => Sent::Lost,
+        }
+    }
+
+    /// Shows the back end what was sent.
+    #[inline]
+    fn push(&mut self) {
+        if self.queue.push() {
+            self.notifier.notify();
+        }
+    }
+
+    /// Notifies the back end, whether it has asked for that or not.
+    pub(crate) fn kick(&self) {
+        self.notifier.notify();
+    }
+
+    /// Takes what the back end has answered, and lets the stack go on. `arm`: asks for a notification
+    /// with further answers. Returns how many answers there were.
+    #[inline]
+    fn reap(&mut self, data: &NetQueue, stack: Stack<'_>, arm: bool) -> u32 {
+        let (mut packets, mut bytes, mut errors) = (0, 0, 0);
+        let done = |packet: Outgoing, outcome| {
+            errors += u64::from(outcome == Outcome::Failed);
+            if let Some(skb) = packet.into_skb() {
+                packets += 1;
+                bytes += skb.len();
+                skb.consume_bh(stack.bh_off());
+            }
+        };
+        let reaped = if arm {
+            self.queue.reap(done)
+        } else {
+            self.queue.poll(done)
+        };
+        if errors != 0 {
+            data.counters.tx_errors.add(errors);
+        }
+        if packets != 0 {
+            stack.completed(packets, bytes);
+        }
+        match reaped {
+            Ok(reaped) => {
+                if reaped.responses != 0 {
+                    data.tx_worked.set(true);
+                    if stack.is_stopped() && self.queue.room() >= WAKE_ROOM {
+                        stack.wake();
+                    }
+                }
+                reaped.responses
+            }
+            Err(violation) => {
+                self.broken(data, violation);
+                0
+            }
+        }
+    }
+
+    #[cold]
+    fn broken(&mut self, data: &NetQueue, violation: Violation) {
+        data.broken.set(true);
+        *data.violation.lock() = Some(("transmit", violation));
+        self.attend.schedule(0);
+    }
+}
+
+/// Takes a packet from the stack.
+#[inline]
+pub(crate) fn start_xmit(
+    queue: &Queue<Net>,
+    link: &mut TxLink,
+    stack: Stack<'_>,
+    skb: SkBuff,
+) -> Result<(), SkBuff> {
+    let data = queue.data();
+    let TxLink::Live(live) = link else {
+        data.counters.tx_dropped.add(1);
+        return Ok(());
+    };
+    if !live.queue.has_room() {
+        live.reap(data, stack, false);
+        if !live.queue.has_room() && !live.queue.is_broken() {
+            stack.stop();
+            live.reap(data, stack, true);
+            return Err(skb);
+        }
+    }
+    let len = skb.len();
+    match live.send(skb) {
+        Sent::Yes => {
+            data.counters.tx_packets.add(1);
+            data.counters.tx_bytes.add(u64::from(len));
+            let room = live.queue.room();
+            if room < REAP_ROOM {
+                live.make_room(data, stack);
+            }
+            if stack.sent(len) {
+                live.push();
+            }
+        }
+        Sent::Lost => {
+            data.counters.tx_dropped.add(1);
+            if !stack.more() {
+                live.push();
+            }
+        }
+    }
+    Ok(())
+}
+
+impl TxLive {
+    /// Looks for answers in a ring that fills up, and stops the stack if there are none.
+    #[inline(never)]
+    fn make_room(&mut self, data: &NetQueue, stack: Stack<'_>) {
+        self.reap(data, stack, false);
+        if self.queue.room() < MAX_SLOTS {
+            data.counters.tx_stopped.add(1);
+            stack.stop();
+            // Whatever was answered before the stop was seen by nobody else.
+            self.reap(data, stack, true);
+        }
+    }
+}
+
+/// Takes what was answered, in the poll function.
+#[inline]
+pub(crate) fn poll(queue: &Queue<Net>) {
+    let mut guard = queue.lock_tx();
+    let (link, stack) = guard.parts();
+    if let TxLink::Live(live) = link {
+        live.reap(queue.data(), stack, true);
+    }
+}
+
+/// Makes up for what a stopped queue waits for, as far as that can be; says how many answers there
+/// were, and how many are due.
+pub(crate) fn recover(queue: &Queue<Net>) -> Option<(u32, u32)> {
+    let mut guard = queue.lock_tx();
+    let (link, stack) = guard.parts();
+    let TxLink::Live(live) = link else {
+        return None;
+    };
+    live.push();
+    let reaped = live.reap(queue.data(), stack, true);
+    if stack.is_stopped() && live.queue.has_room() {
+        stack.wake();
+    }
+    live.kick();
+    Some((reaped, live.queue.outstanding()))
+}
