@@ -8,13 +8,15 @@
 //!
 //! Both sides do the same: they run their ends of the flows, tell each other when theirs are done and
 //! what came of them. [`content`] makes the bytes, [`stream`], [`datagrams`] and [`requests`] move them,
-//! [`session`] is the conversation. [`link`] and [`watch`] are about interfaces.
+//! [`session`] is the conversation and [`play`] what comes of it. [`link`] and [`watch`] are about interfaces.
 
 mod content;
 mod datagrams;
 pub mod link;
+mod play;
 mod requests;
 mod session;
+mod socket;
 mod stream;
 mod until;
 pub mod watch;

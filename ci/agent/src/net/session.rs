@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The conversation about traffic, at both ends.
+//! The conversation about traffic, at both ends, up to the flows themselves.
 
-use super::content::Content;
+use super::play::{play, together, Role};
+use super::socket::{bind, connect, ports, Socket};
 use super::until::{Until, TICK};
 use super::wire::{Half, Lines, Say};
-use super::{datagrams, requests, stream};
 use crate::exec::Group;
 use crate::proto::{Fault, FaultKind, Traffic, TrafficKind, TrafficResult};
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -87,32 +87,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// A flow's socket.
-enum Socket {
-    Tcp(TcpStream),
-    Udp(UdpSocket),
-}
-
-/// What this side does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Send,
-    Receive,
-    Ask,
-    Answer,
-}
-
-impl Role {
-    fn of(traffic: &Traffic, asking: bool) -> Role {
-        match traffic.kind {
-            TrafficKind::Stream | TrafficKind::Datagrams if asking != traffic.back => Role::Send,
-            TrafficKind::Stream | TrafficKind::Datagrams => Role::Receive,
-            TrafficKind::Requests | TrafficKind::DatagramRequests if asking => Role::Ask,
-            TrafficKind::Requests | TrafficKind::DatagramRequests => Role::Answer,
-        }
-    }
-}
-
+/// Whether flows are TCP connections.
 fn is_tcp(kind: TrafficKind) -> bool {
     matches!(kind, TrafficKind::Stream | TrafficKind::Requests)
 }
@@ -229,174 +204,12 @@ fn unique() -> u64 {
     now.map_or(0, |since| since.as_nanos() as u64) ^ u64::from(std::process::id()) << 40
 }
 
-fn bind(own: IpAddr, flows: u32) -> io::Result<Vec<UdpSocket>> {
-    (0..flows)
-        .map(|_| {
-            let socket = UdpSocket::bind((own, 0))?;
-            socket.set_read_timeout(Some(TICK))?;
-            socket.set_write_timeout(Some(TICK))?;
-            datagrams::enlarge(&socket);
-            Ok(socket)
-        })
-        .collect()
-}
-
-fn ports(sockets: &[UdpSocket]) -> io::Result<Vec<u16>> {
-    let port = |socket: &UdpSocket| Ok(socket.local_addr()?.port());
-    sockets.iter().map(port).collect()
-}
-
-fn connect(sockets: Vec<UdpSocket>, peer: SocketAddr, ports: &[u16]) -> io::Result<Vec<Socket>> {
-    if ports.len() != sockets.len() {
-        return Err(io::Error::other("the peer has another number of flows"));
-    }
-    for (socket, port) in sockets.iter().zip(ports) {
-        socket.connect(SocketAddr::new(peer.ip(), *port))?;
-    }
-    Ok(sockets.into_iter().map(Socket::Udp).collect())
-}
-
-/// Runs the flows, and tells and learns what came of them: own half, the other's half.
-fn play(
-    lines: &mut Lines,
-    role: Role,
-    sockets: Vec<Socket>,
-    traffic: &Traffic,
-    until: &mut Until<'_>,
-) -> io::Result<(Half, Half)> {
-    let mut other = None;
-    let mut broken = None;
-    let mut told = false;
-    let ends = std::thread::scope(|scope| {
-        let shared: &Until<'_> = until;
-        let flows: Vec<_> = sockets
-            .iter()
-            .enumerate()
-            .map(|(i, socket)| scope.spawn(move || flow(role, socket, i as u32, traffic, shared)))
-            .collect();
-        while flows.iter().any(|flow| !flow.is_finished()) {
-            if shared.is_stopped() && !told {
-                told = true;
-                shared.end();
-                broken = lines.say(&Say::Stop, shared).err();
-            }
-            match lines.try_hear() {
-                Ok(None) => {}
-                Ok(Some(Say::Half(half))) => {
-                    other = Some(half);
-                    shared.end();
-                }
-                Ok(Some(Say::Stop)) => shared.end(),
-                Ok(Some(Say::Failed(what))) => {
-                    broken = Some(io::Error::other(format!("the peer: {what}")));
-                    shared.abort();
-                }
-                Ok(Some(_)) => {}
-                Err(e) => {
-                    broken.get_or_insert(e);
-                    shared.abort();
-                    // Nothing to listen to any more: the flows look for themselves.
-                    std::thread::sleep(TICK);
-                }
-            }
-        }
-        let ended = flows.into_iter().map(|flow| match flow.join() {
-            Ok(half) => half,
-            Err(_) => Err(io::Error::other("a flow panicked")),
-        });
-        ended.collect::<Vec<io::Result<Half>>>()
-    });
-    if let Some(e) = broken {
-        return Err(e);
-    }
-    let mut own = Half::default();
-    for half in ends {
-        own.add(half?);
-    }
-    until.hurry();
-    lines.say(&Say::Half(own.clone()), until)?;
-    let other = match other {
-        Some(half) => half,
-        None => loop {
-            match lines.hear(until)? {
-                Say::Half(half) => break half,
-                Say::Stop => {}
-                say => return Err(io::Error::other(format!("the peer said {say:?}"))),
-            }
-        },
-    };
-    Ok((own, other))
-}
-
-fn flow(
-    role: Role,
-    socket: &Socket,
-    index: u32,
-    traffic: &Traffic,
-    until: &Until<'_>,
-) -> io::Result<Half> {
-    let content = Content::new(traffic.seed, index);
-    match (role, socket) {
-        (Role::Send, Socket::Tcp(tcp)) => stream::send(tcp, &content, traffic, until),
-        (Role::Receive, Socket::Tcp(tcp)) => stream::receive(tcp, &content, until),
-        (Role::Ask, Socket::Tcp(tcp)) => requests::ask(tcp, &content, traffic, until),
-        (Role::Answer, Socket::Tcp(tcp)) => requests::answer(tcp, &content, traffic, until),
-        (Role::Send, Socket::Udp(udp)) => datagrams::send(udp, &content, traffic, until),
-        (Role::Receive, Socket::Udp(udp)) => datagrams::receive(udp, &content, traffic, until),
-        (Role::Ask, Socket::Udp(udp)) => requests::ask(udp, &content, traffic, until),
-        (Role::Answer, Socket::Udp(udp)) => requests::answer(udp, &content, traffic, until),
-    }
-}
-
-/// One result from the two halves.
-fn together(role: Role, own: Half, other: Half) -> TrafficResult {
-    if role == Role::Ask {
-        let mut times = own.times;
-        times.sort_unstable();
-        let at = |percent: usize| {
-            let place = (times.len() * percent / 100).min(times.len().saturating_sub(1));
-            times.get(place).copied().unwrap_or(0)
-        };
-        return TrafficResult {
-            sent_bytes: own.bytes,
-            bytes: own.bytes,
-            sent: own.packets + own.lost,
-            arrived: own.packets,
-            lost: own.lost,
-            wrong_bytes: own.wrong_bytes + other.wrong_bytes,
-            first_wrong: own.first_wrong.or(other.first_wrong),
-            seconds: own.seconds,
-            p50_ns: at(50),
-            p99_ns: at(99),
-            ..TrafficResult::default()
-        };
-    }
-    let (sender, receiver) = match role {
-        Role::Send => (own, other),
-        _ => (other, own),
-    };
-    TrafficResult {
-        sent_bytes: sender.bytes,
-        bytes: receiver.bytes,
-        sent: sender.packets,
-        arrived: receiver.packets,
-        lost: sender.packets.saturating_sub(receiver.packets),
-        duplicates: receiver.duplicates,
-        reordered: receiver.reordered,
-        wrong_bytes: receiver.wrong_bytes,
-        first_wrong: receiver.first_wrong,
-        refused: sender.refused,
-        seconds: receiver.seconds,
-        ..TrafficResult::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::proto::Amount;
 
-    fn run(kind: TrafficKind, change: impl FnOnce(&mut Traffic)) -> TrafficResult {
+    fn try_it(kind: TrafficKind, change: impl FnOnce(&mut Traffic)) -> TrafficResult {
         let port = serve_at(0).unwrap();
         let mut what = Traffic::new("127.0.0.1", kind, 1000, Amount::Count(500));
         change(&mut what);
@@ -407,7 +220,7 @@ mod tests {
     #[test]
     fn streams_arrive_whole_both_ways() {
         for back in [false, true] {
-            let result = run(TrafficKind::Stream, |what| {
+            let result = try_it(TrafficKind::Stream, |what| {
                 what.back = back;
                 what.flows = 3;
                 what.size = 70_000;
@@ -421,7 +234,7 @@ mod tests {
     #[test]
     fn datagrams_arrive_whole_both_ways() {
         for back in [false, true] {
-            let result = run(TrafficKind::Datagrams, |what| {
+            let result = try_it(TrafficKind::Datagrams, |what| {
                 what.back = back;
                 what.flows = 2;
                 what.rate = 20_000;
@@ -434,7 +247,7 @@ mod tests {
     #[test]
     fn requests_are_answered_and_timed() {
         for kind in [TrafficKind::Requests, TrafficKind::DatagramRequests] {
-            let result = run(kind, |what| what.amount = Amount::Count(100));
+            let result = try_it(kind, |what| what.amount = Amount::Count(100));
             assert_eq!(
                 (result.sent, result.arrived, result.wrong_bytes),
                 (100, 100, 0)
