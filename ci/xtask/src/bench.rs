@@ -3,7 +3,8 @@
 
 use anyhow::{bail, Result};
 use clap::{Args, Subcommand};
-use portico_lab::bench::jobs::{Engine, Extent};
+use portico_lab::bench::disk::jobs::Engine;
+use portico_lab::bench::jobs::{Extent, Subject};
 use portico_lab::bench::{self, Options};
 use portico_lab::context::Host;
 use portico_lab::setup;
@@ -18,20 +19,35 @@ pub(crate) enum What {
     /// with plots to target/report/bench-disk.{txt,json,html}. Aims that are not met are shown, but
     /// are no failure; measurements that could not be taken are.
     Disk(Disk),
+    /// The network: packets and bytes per second both ways, round trips, notifications, CPU time and
+    /// instructions per packet.
+    ///
+    /// The same report as that of the disk, in target/report/bench-net.{txt,json,html}. Takes about
+    /// 15 minutes.
+    Net(Measure),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Disk {
+    #[command(flatten)]
+    measure: Measure,
+    /// Have fio use io_uring with registered buffers instead of libaio: less work above the driver.
+    #[arg(long)]
+    io_uring: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Measure {
     /// A few typical jobs, in some three minutes.
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// All combinations of pattern, block size, depth and processes, in some hours.
+    /// All combinations, in some hours.
     #[arg(long)]
     full: bool,
     /// How often each job is run with each driver, in turn.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// Say in which functions of the guest the instructions of a request are.
+    /// Say in which functions of the guest the instructions of a request or packet are.
     #[arg(long)]
     profile: bool,
     /// Count instructions, but take no timed measurements.
@@ -40,41 +56,48 @@ pub(crate) struct Disk {
     /// Take timed measurements, but count no instructions.
     #[arg(long, conflicts_with_all = ["only_instructions", "profile"])]
     only_timed: bool,
-    /// Have fio use io_uring with registered buffers instead of libaio: less work above the driver.
-    #[arg(long)]
-    io_uring: bool,
     /// Compare the stock driver with itself, to see how much of a difference is none.
     #[arg(long)]
     same: bool,
 }
 
-impl Disk {
-    fn options(&self) -> Options {
+impl Measure {
+    fn options(&self, subject: Subject) -> Options {
         let extent = match (self.quick, self.full) {
             (true, _) => Extent::Quick,
             (_, true) => Extent::Full,
             _ => Extent::Standard,
         };
-        let usual = Options::new(extent);
+        let usual = Options::new(subject, extent);
         Options {
             rounds: self.rounds.unwrap_or(usual.rounds),
             timed: !self.only_instructions,
             instructions: !self.only_timed,
             profile: self.profile,
-            engine: match self.io_uring {
-                true => Engine::IoUring,
-                false => Engine::Libaio,
-            },
             same: self.same,
             ..usual
         }
     }
 }
 
+impl What {
+    fn options(&self) -> Options {
+        match self {
+            What::Disk(disk) => Options {
+                engine: match disk.io_uring {
+                    true => Engine::IoUring,
+                    false => Engine::Libaio,
+                },
+                ..disk.measure.options(Subject::Disk)
+            },
+            What::Net(measure) => measure.options(Subject::Net),
+        }
+    }
+}
+
 pub(crate) fn run(host: &Host, kernel: Option<&str>, what: &What) -> Result<()> {
-    let What::Disk(disk) = what;
     let ctx = setup::prepare(host, kernel)?;
-    let done = bench::disk(&ctx, &disk.options())?;
+    let done = bench::run(&ctx, &what.options())?;
     print!("{}", done.text);
     let page = done.page.strip_prefix(&host.checkout).unwrap_or(&done.page);
     println!("\nplots: {}", page.display());

@@ -1,47 +1,60 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The test bed: a machine with one HVM guest whose disk lies on a block device of dom0 that costs next
-//! to nothing, and the change from one driver to the other while the guest runs.
+//! The test bed: a machine with one HVM guest whose device has a peer in dom0 that costs next to
+//! nothing, and the change from one driver to the other while the guest runs.
 //!
 //! Both modules register the driver of the same bus devices under the same name, so one is removed
-//! before the other is loaded; the disk is unplugged meanwhile.
+//! before the other is loaded; the device is unplugged meanwhile.
 
 use std::time::Duration;
 
-use anyhow::{ensure, Context as _, Result};
-use portico_agent::proto::{Driver, Fio, FioResult};
+use anyhow::{bail, Context as _, Result};
+use portico_agent::proto::Driver;
 
 use crate::context::Context;
 use crate::image;
-use crate::machine::{Device, Disk, Guest, GuestSpec, GuestType, Machine, MachineOptions};
+use crate::machine::{Device, Guest, GuestSpec, GuestType, Machine, MachineOptions};
 
-use super::disk::Options;
-use super::jobs::{Engine, Job};
-
-/// Its disk in the guest.
-const DISK: &str = "/dev/xvda";
-
-/// Number of `xvda` on the bus: major 202, minor 0.
-const VDEV: u32 = 202 << 8;
-
-/// Disk behind it in dom0: 1 GiB that takes and gives data without touching any.
-const BACKING: (&str, &str, &str) = (
-    "null_blk",
-    "nr_devices=1 gb=1 bs=512 submit_queues=1 hw_queue_depth=256",
-    "/dev/nullb0",
-);
+use super::disk::jobs::Engine;
+use super::jobs::{Job, Subject};
+use super::run::Options;
+use super::{disk, net};
 
 /// A change of the driver, and other steps that take a second or two.
-const STEP: Duration = Duration::from_secs(60);
+pub(super) const STEP: Duration = Duration::from_secs(60);
 
 /// Counters around a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counters {
     /// CPU time of the guest, nanoseconds.
     pub cpu_ns: u64,
-    /// Notifications that dom0 got for the disk; none if the kernel does not count them.
+    /// Notifications that dom0 got for the device; none if the kernel does not count them.
     pub notifications: Option<u64>,
-    /// Interrupts of the disk in the guest.
+    /// Interrupts of the device in the guest.
     pub interrupts: Option<u64>,
+}
+
+/// How long a job runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Length {
+    /// Milliseconds.
+    Millis(u32),
+    /// Items of each process or flow.
+    Items(u32),
+}
+
+/// What came of a job. What could not be measured is 0 or not a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Ran {
+    /// Items that were done.
+    pub items: f64,
+    /// Items a second.
+    pub rate: f64,
+    /// Bytes a second.
+    pub bandwidth: f64,
+    /// Median latency in nanoseconds.
+    pub p50_ns: f64,
+    /// 99th percentile of the latency in nanoseconds.
+    pub p99_ns: f64,
 }
 
 /// A machine with a guest, ready to measure.
@@ -51,6 +64,8 @@ pub struct Bed {
     pub machine: Machine,
     /// Its guest.
     pub guest: Guest,
+    subject: Subject,
+    device: Device,
     loaded: Option<Driver>,
     same: bool,
     engine: Engine,
@@ -65,8 +80,10 @@ impl Bed {
     pub fn boot(ctx: &Context, machine: &MachineOptions, options: &Options) -> Result<Self> {
         let images = image::images(ctx)?;
         let mut machine = Machine::boot(ctx, &images, machine)?;
-        let (module, params, _) = BACKING;
-        machine.dom0().load(module, params, Driver::Stock)?;
+        let device = match options.subject {
+            Subject::Disk => disk::prepare(&mut machine)?,
+            Subject::Net => net::prepare(&mut machine)?,
+        };
         let mut spec = GuestSpec::new("bench", GuestType::Hvm, Driver::Stock);
         // Room for two processes with 64 requests of 1 MiB each.
         spec.memory_mib = 640;
@@ -75,29 +92,36 @@ impl Bed {
         Ok(Self {
             machine,
             guest,
+            subject: options.subject,
+            device,
             loaded: None,
             same: options.same,
             engine: options.engine,
         })
     }
 
-    /// Has the disk driven by `driver`. Returns whether that was a change.
+    /// What is measured.
+    pub fn subject(&self) -> Subject {
+        self.subject
+    }
+
+    /// Has the device driven by `driver`. Returns whether that was a change.
     ///
     /// # Errors
     ///
-    /// When the modules cannot be changed, or the disk does not come back.
+    /// When the modules cannot be changed, or the device does not come back.
     pub fn switch(&mut self, driver: Driver) -> Result<bool> {
         if self.loaded == Some(driver) {
             return Ok(false);
         }
-        let disk = Device::Disk(Disk::device(BACKING.2, "xvda"));
         let loaded = self.loaded.take().is_some();
         let wanted = if self.same { Driver::Stock } else { driver };
         self.machine
-            .switch_driver(&self.guest, &disk, (wanted, ""), loaded)?;
-        let mut guest = self.machine.at(&self.guest);
-        // Takes the one-time cost of the first requests out of the measurement: granting pages.
-        guest.digest(DISK, 0, 8 << 20, STEP)?;
+            .switch_driver(&self.guest, &self.device, (wanted, ""), loaded)?;
+        match self.subject {
+            Subject::Disk => disk::warm_up(&mut self.machine, &self.guest)?,
+            Subject::Net => net::warm_up(&mut self.machine, &self.guest)?,
+        }
         self.loaded = Some(driver);
         Ok(true)
     }
@@ -110,7 +134,11 @@ impl Bed {
     pub fn counters(&mut self) -> Result<Counters> {
         let interrupts = self.machine.at(&self.guest).read("/proc/interrupts")?;
         let domid = self.guest.domid;
-        let events = format!("/sys/bus/xen-backend/devices/vbd-{domid}-{VDEV}/xenbus/events");
+        let ((kind, number), name) = match self.subject {
+            Subject::Disk => (disk::BUS, disk::INTERRUPT),
+            Subject::Net => (net::BUS, net::INTERRUPT),
+        };
+        let events = format!("/sys/bus/xen-backend/devices/{kind}-{domid}-{number}/xenbus/events");
         let mut dom0 = self.machine.dom0();
         let notifications = match dom0.read(&events) {
             Ok(text) => text.trim().parse().ok(),
@@ -121,54 +149,22 @@ impl Bed {
         Ok(Counters {
             cpu_ns,
             notifications,
-            interrupts: count_interrupts(&interrupts),
+            interrupts: count_interrupts(&interrupts, name),
         })
     }
 
-    /// Runs a job for some milliseconds, or for a number of requests per process.
+    /// Runs a job for some milliseconds, or for a number of items.
     ///
     /// # Errors
     ///
-    /// When fio cannot be run, or reports an error.
-    pub fn fio(&mut self, job: Job, length: Length) -> Result<FioResult> {
-        let mut what = Fio {
-            path: DISK.into(),
-            rw: job.pattern.name().into(),
-            bs: u64::from(job.block),
-            depth: job.depth,
-            jobs: job.processes,
-            size: 0,
-            seconds: 0,
-            verify: false,
-            // The same places in every run.
-            extra: vec!["--randseed=1".into(), "--norandommap".into()],
-        };
-        let engine = self.engine.options().iter();
-        what.extra.extend(engine.map(|option| (*option).to_owned()));
-        if !job.singly && job.depth > 1 {
-            // As an event loop does: all that completed is submitted again at once.
-            what.extra
-                .push(format!("--iodepth_batch_submit={}", job.depth));
-            what.extra
-                .push(format!("--iodepth_batch_complete_max={}", job.depth));
+    /// When the load cannot be run, or reports an error.
+    pub fn run(&mut self, job: Job, length: Length) -> Result<Ran> {
+        let (machine, guest) = (&mut self.machine, &self.guest);
+        match (self.subject, job) {
+            (Subject::Disk, Job::Disk(job)) => disk::run(machine, guest, self.engine, job, length),
+            (Subject::Net, Job::Net(job)) => net::run(machine, guest, job, length),
+            _ => bail!("{job} is no job for the {}", self.subject.name()),
         }
-        match length {
-            Length::Millis(ms) => what
-                .extra
-                .extend([format!("--runtime={ms}ms"), "--time_based".into()]),
-            // Nobody reads latencies then, so fio need not look at the clock all the time.
-            Length::Requests(count) => what
-                .extra
-                .extend([format!("--number_ios={count}"), "--gtod_reduce=1".into()]),
-        }
-        let result = self.machine.at(&self.guest).fio(&what, STEP * 2)?;
-        ensure!(
-            result.errors == 0,
-            "fio counted {} errors: {}",
-            result.errors,
-            result.message
-        );
-        Ok(result)
     }
 
     /// The hypervisor's version.
@@ -187,38 +183,28 @@ impl Bed {
             .to_owned())
     }
 
-    /// One line of facts about the disk as a driver presents it.
+    /// One line of facts about the device as a driver presents it.
     ///
     /// # Errors
     ///
     /// When the agent does not answer.
     pub fn describe(&mut self) -> Result<String> {
-        let line = "cd /sys/class/block/xvda; echo \"scheduler $(cat queue/scheduler), \
-                    $(ls mq | wc -l) queues, $(cat queue/nr_requests) requests, \
-                    largest request $(cat queue/max_sectors_kb) KiB in \
-                    $(cat queue/max_segments) segments\"";
-        let exit = self.machine.at(&self.guest).shell(line, STEP)?;
-        Ok(exit.stdout.trim().to_owned())
+        match self.subject {
+            Subject::Disk => disk::describe(&mut self.machine, &self.guest),
+            Subject::Net => net::describe(&mut self.machine, &self.guest),
+        }
     }
 }
 
-/// How long a job runs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Length {
-    /// Milliseconds.
-    Millis(u32),
-    /// Requests that each process makes.
-    Requests(u32),
-}
-
-/// Sum over the processors of all lines of `/proc/interrupts` that belong to the disk.
-fn count_interrupts(text: &str) -> Option<u64> {
+/// Sum over the processors of all lines of `/proc/interrupts` whose last word begins with the name.
+fn count_interrupts(text: &str, name: &str) -> Option<u64> {
     let cpus = text.lines().next()?.split_whitespace().count();
     let mut sum = None;
-    for line in text
-        .lines()
-        .filter(|line| line.trim_end().ends_with("blkif"))
-    {
+    let own = |line: &&str| {
+        let last = line.split_whitespace().next_back();
+        last.is_some_and(|last| last.starts_with(name))
+    };
+    for line in text.lines().filter(own) {
         let counts = line.split_whitespace().skip(1).take(cpus);
         for count in counts.filter_map(|c| c.parse::<u64>().ok()) {
             *sum.get_or_insert(0) += count;
@@ -232,13 +218,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interrupts_of_the_disk_are_added_up() {
+    fn interrupts_of_the_device_are_added_up() {
         let text = "            CPU0       CPU1\n\
                     \x20 24:       100          7   xen-dyn    -event     vbd\n\
                     \x20 63:       1000        5   xen-dyn    -event     blkif\n\
                     \x20 64:       20        3   xen-dyn    -event     blkif\n\
+                    \x20 65:       20        0   xen-dyn    -event     eth0-q0-tx\n\
+                    \x20 66:       2         1   xen-dyn    -event     eth0-q0-rx\n\
                     NMI:          0          0   Non-maskable interrupts\n";
-        assert_eq!(count_interrupts(text), Some(1028));
-        assert_eq!(count_interrupts("CPU0\n"), None);
+        assert_eq!(count_interrupts(text, disk::INTERRUPT), Some(1028));
+        assert_eq!(count_interrupts(text, net::INTERRUPT), Some(23));
+        assert_eq!(count_interrupts("CPU0\n", disk::INTERRUPT), None);
     }
 }

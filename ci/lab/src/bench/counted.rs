@@ -3,8 +3,8 @@
 //! accounts to the guest is a number of instructions, those that the hypervisor executes on the guest's
 //! behalf included. It does not depend on what the machine underneath does at the moment.
 //!
-//! A job is run with few and with many requests; the difference in instructions divided by the
-//! difference in requests is what a request costs, without fio's own start and end.
+//! A job is run with few and with many requests or packets; the difference in instructions divided by
+//! the difference in them is what one costs, without the load's own start and end.
 
 use anyhow::{ensure, Result};
 
@@ -13,22 +13,14 @@ use crate::machine::MachineOptions;
 use crate::stop;
 
 use super::bed::{Bed, Length};
-use super::disk::Options;
 use super::hits::{Hits, Profiler, Rounds};
 use super::jobs::{Extent, Job};
 use super::plan::{turns, Turn};
 use super::profile::{Namer, Profile};
 use super::report::Report;
+use super::run::Options;
 use super::sample::{Metric, Sample};
 use super::summary::Part;
-
-/// Requests of the short and of the long run of a job, which take longer one by one.
-fn requests(job: Job) -> (u32, u32) {
-    match job.depth {
-        1 => (256, 2304),
-        _ => (512, 4608),
-    }
-}
 
 /// Counts, and puts the counts into the report.
 ///
@@ -36,7 +28,7 @@ fn requests(job: Job) -> (u32, u32) {
 ///
 /// When the machine cannot be booted.
 pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> {
-    let jobs = options.extent.counted();
+    let jobs = options.subject.counted(options.extent);
     let rounds = match options.extent {
         Extent::Quick => 1,
         _ => 2,
@@ -45,7 +37,7 @@ pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> 
     report.counted = Part::new(jobs.clone(), rounds);
     let step = ctx.host.progress.step("counting instructions");
     step.note("booting");
-    let mut machine = MachineOptions::new("bench-disk-instructions");
+    let mut machine = MachineOptions::new(format!("bench-{}-instructions", options.subject.name()));
     machine.icount = true;
     machine.cpus = 1;
     let profiler = match options.profile {
@@ -91,46 +83,50 @@ pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> 
 
 /// Counts a job.
 fn count(bed: &mut Bed, turn: Turn, job: Job, namer: &mut Namer) -> Result<Sample> {
-    let (few, many) = requests(job);
+    let (few, many) = job.counts();
     if bed.switch(turn.driver)? {
         namer.modules_changed();
         // The kernel has work left from booting, and from the change of modules.
-        bed.fio(job, Length::Requests(many))?;
+        bed.run(job, Length::Items(many))?;
     }
-    let mut cost = |requests| -> Result<u64> {
+    let mut cost = |count| -> Result<(u64, f64)> {
         let before = bed.counters()?;
-        bed.fio(job, Length::Requests(requests))?;
-        Ok(bed.counters()?.cpu_ns - before.cpu_ns)
+        let ran = bed.run(job, Length::Items(count))?;
+        Ok((bed.counters()?.cpu_ns - before.cpu_ns, ran.items))
     };
-    let (short, long) = (cost(few)?, cost(many)?);
+    let ((short, some), (long, more)) = (cost(few)?, cost(many)?);
     ensure!(
-        long > short,
-        "{many} requests took {long} ns and {few} took {short}: the clock does not count"
+        long > short && more > some,
+        "{more} {item}s took {long} ns and {some} took {short}: the clock does not count",
+        item = bed.subject().item()
     );
-    let more = f64::from((many - few) * job.processes);
     let mut sample = Sample::default();
-    sample.set(Metric::Instructions, Some((long - short) as f64 / more));
+    sample.set(
+        Metric::Instructions,
+        Some((long - short) as f64 / (more - some)),
+    );
     Ok(sample)
 }
 
-/// Says in which functions of the guest the instructions of a request are.
+/// Says in which functions of the guest the instructions of a request or packet are.
 fn explain(
     bed: &mut Bed,
     job: Job,
     profiler: &Profiler,
     namer: &mut Namer,
 ) -> Result<Vec<(String, f64)>> {
-    let (few, many) = requests(job);
+    let (few, many) = job.counts();
     // Nothing else is asked of the machine in between: time flies there while it is idle.
-    let mut hits = |requests| -> Result<(Hits, Hits)> {
+    let mut hits = |count| -> Result<((Hits, Hits), f64)> {
         let before = profiler.take()?;
-        bed.fio(job, Length::Requests(requests))?;
-        Ok((before, profiler.take()?))
+        let ran = bed.run(job, Length::Items(count))?;
+        Ok(((before, profiler.take()?), ran.items))
     };
+    let ((short, some), (long, more)) = (hits(few)?, hits(many)?);
     let counts = Rounds {
-        short: hits(few)?,
-        long: hits(many)?,
-        requests: f64::from((many - few) * job.processes),
+        short,
+        long,
+        requests: more - some,
     }
     .per_request();
     namer.functions(&mut bed.machine, &bed.guest, &counts)

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
+use super::jobs::Subject;
 use super::plot::{Plot, Row};
 use super::report::{Findings, Report};
 use super::sample::Metric;
@@ -28,19 +29,19 @@ small { color: #666 }
 ///
 /// When a plot cannot be drawn.
 pub fn render(report: &Report, findings: &Findings) -> Result<String> {
-    let mut out = String::from(
+    let subject = report.subject;
+    let title = subject.title();
+    let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <title>Disk benchmark</title>\n<style>",
+         <title>{title}</title>\n<style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n"
     );
-    out.push_str(STYLE);
-    out.push_str("</style></head><body>\n<h1>Disk benchmark: xen-blkfront, stock and ours</h1>\n");
     verdicts(&mut out, &findings.verdicts);
     problems(&mut out, report, findings);
     if !findings.timed.is_empty() {
-        timed(&mut out, &findings.timed)?;
+        timed(&mut out, subject, &findings.timed)?;
     }
     if !findings.counted.is_empty() {
-        counted(&mut out, &findings.counted)?;
+        counted(&mut out, subject, &findings.counted)?;
     }
     for profile in &report.profiles {
         let _ = writeln!(out, "<pre>{}</pre>", escape(&profile.text()));
@@ -88,7 +89,7 @@ fn problems(out: &mut String, report: &Report, findings: &Findings) {
     out.push_str("</ul>\n");
 }
 
-fn timed(out: &mut String, results: &[JobResult]) -> Result<()> {
+fn timed(out: &mut String, subject: Subject, results: &[JobResult]) -> Result<()> {
     out.push_str(
         "<h2>Timed runs</h2>\n<p>Both drivers in one boot, in pairs taken right after each other. \
          A dot is the median, its bar reaches from the least to the greatest value.</p>\n",
@@ -97,17 +98,17 @@ fn timed(out: &mut String, results: &[JobResult]) -> Result<()> {
         out,
         results,
         Metric::Iops,
-        "requests per second, ours to stock",
+        &format!("{}s per second, ours to stock", subject.item()),
         &[1.0, 1.15],
     )?;
     for metric in Metric::TIMED {
-        absolute_plot(out, results, metric)?;
+        absolute_plot(out, subject, results, metric)?;
     }
-    table(out, results, &Metric::TIMED);
+    table(out, subject, results, &Metric::TIMED);
     Ok(())
 }
 
-fn counted(out: &mut String, results: &[JobResult]) -> Result<()> {
+fn counted(out: &mut String, subject: Subject, results: &[JobResult]) -> Result<()> {
     let metric = Metric::Instructions;
     out.push_str(
         "<h2>Instructions</h2>\n<p>Counted by the emulator: the guest's, and the hypervisor's on its behalf; the same on any machine.</p>\n",
@@ -116,11 +117,11 @@ fn counted(out: &mut String, results: &[JobResult]) -> Result<()> {
         out,
         results,
         metric,
-        "guest instructions per request, ours to stock",
+        &format!("guest instructions per {}, ours to stock", subject.item()),
         &[1.0, 0.8],
     )?;
-    absolute_plot(out, results, metric)?;
-    table(out, results, &[metric]);
+    absolute_plot(out, subject, results, metric)?;
+    table(out, subject, results, &[metric]);
     Ok(())
 }
 
@@ -149,7 +150,12 @@ fn ratio_plot(
     figure(out, &plot)
 }
 
-fn absolute_plot(out: &mut String, results: &[JobResult], metric: Metric) -> Result<()> {
+fn absolute_plot(
+    out: &mut String,
+    subject: Subject,
+    results: &[JobResult],
+    metric: Metric,
+) -> Result<()> {
     if results.iter().all(|r| r.by(metric).is_none()) {
         return Ok(());
     }
@@ -178,7 +184,7 @@ fn absolute_plot(out: &mut String, results: &[JobResult], metric: Metric) -> Res
         }
     });
     let plot = Plot {
-        title: metric.title(),
+        title: &metric.title(subject),
         series: &["stock", "ours"],
         rows: rows.collect(),
         lines: &[],
@@ -201,7 +207,7 @@ fn figure(out: &mut String, plot: &Plot<'_>) -> Result<()> {
     Ok(())
 }
 
-fn table(out: &mut String, results: &[JobResult], metrics: &[Metric]) {
+fn table(out: &mut String, subject: Subject, results: &[JobResult], metrics: &[Metric]) {
     let shown: Vec<Metric> = metrics
         .iter()
         .copied()
@@ -212,7 +218,7 @@ fn table(out: &mut String, results: &[JobResult], metrics: &[Metric]) {
         let _ = write!(
             out,
             "<th>{}<br>stock → ours</th><th>ratio</th>",
-            metric.title()
+            metric.title(subject)
         );
     }
     out.push_str("</tr>\n");

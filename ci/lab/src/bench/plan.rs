@@ -15,7 +15,7 @@ pub struct Turn {
     pub round: u32,
     /// Index of the job.
     pub job: usize,
-    /// Who drives the disk.
+    /// Who drives the device.
     pub driver: Driver,
 }
 

@@ -39,7 +39,7 @@ const LONGEST: u64 = 32 * 1024;
 pub struct Profile {
     /// The load.
     pub job: Job,
-    /// Who drove the disk.
+    /// Who drove the device.
     pub driver: Driver,
     /// Functions and the instructions in them per request, most first.
     pub functions: Vec<(String, f64)>,
@@ -50,7 +50,7 @@ impl Profile {
     pub fn text(&self) -> String {
         let all: f64 = self.functions.iter().map(|(_, count)| count).sum();
         let mut out = format!(
-            "Instructions per request by function: {}, {}, {all:.0} in all\n",
+            "Instructions per request or packet by function: {}, {}, {all:.0} in all\n",
             self.job,
             self.driver.name()
         );
@@ -185,7 +185,7 @@ fn readable(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::jobs::Extent;
+    use crate::bench::jobs::{Extent, Subject};
 
     #[test]
     fn names_are_read_and_foreign_code_has_none() {
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn the_text_shows_shares() {
         let profile = Profile {
-            job: Extent::Quick.jobs()[0],
+            job: Subject::Disk.jobs(Extent::Quick)[0],
             driver: Driver::Ours,
             functions: vec![("a".into(), 300.0), ("b".into(), 100.0)],
         };

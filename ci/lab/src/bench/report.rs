@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use super::jobs::Subject;
 use super::profile::Profile;
 use super::summary::{verdicts, JobResult, Part, Verdict};
 use super::{html, text};
@@ -20,9 +21,12 @@ pub struct About {
     pub facts: Vec<(String, String)>,
 }
 
-/// A benchmark of the disk.
+/// A benchmark.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Report {
+    /// Whose driver was measured.
+    #[serde(default)]
+    pub subject: Subject,
     /// What it was measured on.
     pub about: About,
     /// The timed runs.
@@ -56,18 +60,20 @@ impl Report {
     /// What it says.
     pub fn findings(&self) -> Findings {
         Findings {
-            verdicts: verdicts(&self.timed, &self.counted),
+            verdicts: verdicts(self.subject, &self.timed, &self.counted),
             timed: self.timed.results(),
             counted: self.counted.results(),
         }
     }
 
-    /// Writes `NAME.json`, `NAME.txt` and `NAME.html` into a folder, and gives the text and the page.
+    /// Writes `bench-SUBJECT` as `.json`, `.txt` and `.html` into a folder, and gives the text and the
+    /// page.
     ///
     /// # Errors
     ///
     /// When the folder cannot be written, or a plot cannot be drawn.
-    pub fn write(&self, folder: &Path, name: &str) -> Result<(String, PathBuf)> {
+    pub fn write(&self, folder: &Path) -> Result<(String, PathBuf)> {
+        let name = format!("bench-{}", self.subject.name());
         let findings = self.findings();
         let document = Document {
             findings: &findings,
@@ -96,7 +102,7 @@ pub(super) mod tests {
 
     /// A benchmark with one failed measurement and one that was never taken.
     pub(crate) fn example() -> Report {
-        let mut timed = part(&Extent::Standard.jobs(), Metric::Iops, 1.1, 5);
+        let mut timed = part(&Subject::Disk.jobs(Extent::Standard), Metric::Iops, 1.1, 5);
         for record in &mut timed.records {
             if let Outcome::Taken(sample) = &mut record.outcome {
                 let iops = sample.get(Metric::Iops);
@@ -107,12 +113,18 @@ pub(super) mod tests {
         timed.records[7].outcome = Outcome::Failed("fio said <no> & \"never\"".into());
         timed.records.pop();
         Report {
+            subject: Subject::Disk,
             about: About {
                 started: 1_790_000_000,
                 facts: vec![("kernel".into(), "7.3.4".into())],
             },
             timed,
-            counted: part(&Extent::Standard.counted(), Metric::Instructions, 0.7, 2),
+            counted: part(
+                &Subject::Disk.counted(Extent::Standard),
+                Metric::Instructions,
+                0.7,
+                2,
+            ),
             profiles: Vec::new(),
             problems: vec!["the second boot was repeated".into()],
         }
@@ -121,7 +133,7 @@ pub(super) mod tests {
     #[test]
     fn three_files_are_written() {
         let folder = tempfile::tempdir().unwrap();
-        let (text, page) = example().write(folder.path(), "bench-disk").unwrap();
+        let (text, page) = example().write(folder.path()).unwrap();
         assert!(text.contains("worst job"));
         assert!(page.ends_with("bench-disk.html"));
         let json = fs::read_to_string(folder.path().join("bench-disk.json")).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `bench disk`: the whole of it.
+//! A whole benchmark.
 
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
@@ -8,7 +8,8 @@ use anyhow::Result;
 
 use crate::context::Context;
 
-use super::jobs::{Engine, Extent};
+use super::disk::jobs::Engine;
+use super::jobs::{Extent, Subject};
 use super::report::{About, Report};
 use super::summary::Verdict;
 use super::{counted, timed};
@@ -16,6 +17,8 @@ use super::{counted, timed};
 /// What to measure, and how thoroughly.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Whose driver.
+    pub subject: Subject,
     /// How many jobs.
     pub extent: Extent,
     /// Rounds over all jobs.
@@ -28,7 +31,7 @@ pub struct Options {
     pub instructions: bool,
     /// Say in which functions of the guest the counted instructions are.
     pub profile: bool,
-    /// How requests get to the kernel.
+    /// How requests to the disk get to the kernel.
     pub engine: Engine,
     /// Compare the stock driver with itself: shows how much of a difference is none.
     pub same: bool,
@@ -36,13 +39,14 @@ pub struct Options {
 
 impl Options {
     /// The usual rounds and times of an extent.
-    pub fn new(extent: Extent) -> Self {
+    pub fn new(subject: Subject, extent: Extent) -> Self {
         let (rounds, millis) = match extent {
             Extent::Quick => (3, 700),
             Extent::Standard => (5, 1500),
             Extent::Full => (5, 1500),
         };
         Self {
+            subject,
             extent,
             rounds,
             millis,
@@ -74,9 +78,10 @@ pub struct Done {
 ///
 /// When the machine cannot be booted or the report not be written. What was measured up to an error
 /// is written all the same.
-pub fn disk(ctx: &Context, options: &Options) -> Result<Done> {
+pub fn run(ctx: &Context, options: &Options) -> Result<Done> {
     let begun = Instant::now();
     let mut report = Report {
+        subject: options.subject,
         about: about(ctx, options),
         ..Report::default()
     };
@@ -88,7 +93,7 @@ pub fn disk(ctx: &Context, options: &Options) -> Result<Done> {
         "whole benchmark".into(),
         format!("{:.0} s", begun.elapsed().as_secs_f64()),
     ));
-    let (text, page) = report.write(&ctx.report(), "bench-disk")?;
+    let (text, page) = report.write(&ctx.report())?;
     measured?;
     let findings = report.findings();
     Ok(Done {
@@ -123,20 +128,44 @@ fn about(ctx: &Context, options: &Options) -> About {
             "machine".to_owned(),
             "QEMU (TCG), Xen, dom0 and one HVM guest with one vCPU each".to_owned(),
         ),
-        (
-            "disk".to_owned(),
-            "null_blk in dom0 behind xen-blkback; module parameters as they come".to_owned(),
-        ),
-        (
-            "load".to_owned(),
-            format!(
-                "fio, {}, direct; {} ms a measurement; completed requests are submitted again \
-                 together, as an event loop does, but for jobs marked \"singly\"",
-                options.engine.describe(),
-                options.millis
-            ),
-        ),
     ];
+    match options.subject {
+        Subject::Disk => facts.extend([
+            (
+                "disk".to_owned(),
+                "null_blk in dom0 behind xen-blkback; module parameters as they come".to_owned(),
+            ),
+            (
+                "load".to_owned(),
+                format!(
+                    "fio, {}, direct; {} ms a measurement; completed requests are submitted again \
+                     together, as an event loop does, but for jobs marked \"singly\"",
+                    options.engine.describe(),
+                    options.millis
+                ),
+            ),
+        ]),
+        Subject::Net => facts.extend([
+            (
+                "network".to_owned(),
+                "a bridge in dom0 behind xen-netback; the peer is dom0 itself; module parameters \
+                 as they come"
+                    .to_owned(),
+            ),
+            (
+                "load".to_owned(),
+                format!(
+                    "between the agents, each byte compared where it arrives; {} ms a measurement",
+                    options.millis
+                ),
+            ),
+            (
+                "packet".to_owned(),
+                "1448 bytes of a stream, a datagram that arrived, or a request with its answer"
+                    .to_owned(),
+            ),
+        ]),
+    }
     if options.same {
         facts.push((
             "note".to_owned(),

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use portico_agent::proto::Driver;
 use serde::{Deserialize, Serialize};
 
-use super::jobs::Job;
+use super::jobs::{Job, Subject};
 
 /// A measured quantity.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// Requests a second.
+    /// Requests or packets a second.
     Iops,
     /// Bytes a second.
     Bandwidth,
@@ -20,13 +20,13 @@ pub enum Metric {
     P50,
     /// 99th percentile of the completion latency in nanoseconds.
     P99,
-    /// Event channel notifications that dom0 got, per request.
+    /// Event channel notifications that dom0 got, per request or packet.
     Notifications,
-    /// Event channel interrupts of the disk in the guest, per request.
+    /// Event channel interrupts of the device in the guest, per request or packet.
     Interrupts,
-    /// CPU time of the guest in nanoseconds per request.
+    /// CPU time of the guest in nanoseconds per request or packet.
     GuestCpu,
-    /// Instructions per request that the guest executed, and the hypervisor on its behalf.
+    /// Instructions per request or packet that the guest executed, and the hypervisor on its behalf.
     Instructions,
 }
 
@@ -43,16 +43,17 @@ impl Metric {
     ];
 
     /// Its title in reports.
-    pub fn title(self) -> &'static str {
+    pub fn title(self, subject: Subject) -> String {
+        let item = subject.item();
         match self {
-            Metric::Iops => "requests per second",
-            Metric::Bandwidth => "throughput (MB/s)",
-            Metric::P50 => "latency, median (µs)",
-            Metric::P99 => "latency, 99th percentile (µs)",
-            Metric::Notifications => "notifications to dom0 per request",
-            Metric::Interrupts => "interrupts in the guest per request",
-            Metric::GuestCpu => "guest CPU time per request (µs)",
-            Metric::Instructions => "guest instructions per request",
+            Metric::Iops => format!("{item}s per second"),
+            Metric::Bandwidth => "throughput (MB/s)".into(),
+            Metric::P50 => "latency, median (µs)".into(),
+            Metric::P99 => "latency, 99th percentile (µs)".into(),
+            Metric::Notifications => format!("notifications to dom0 per {item}"),
+            Metric::Interrupts => format!("interrupts in the guest per {item}"),
+            Metric::GuestCpu => format!("guest CPU time per {item} (µs)"),
+            Metric::Instructions => format!("guest instructions per {item}"),
         }
     }
 
@@ -107,7 +108,7 @@ pub enum Outcome {
 pub struct Record {
     /// The load.
     pub job: Job,
-    /// Who drove the disk.
+    /// Who drove the device.
     pub driver: Driver,
     /// Round, from 0.
     pub round: u32,
@@ -138,7 +139,7 @@ mod tests {
         sample.set(Metric::P99, Some(f64::NAN));
         for outcome in [Outcome::Taken(sample), Outcome::Failed("no disk".into())] {
             let record = Record {
-                job: Extent::Quick.jobs()[0],
+                job: Subject::Disk.jobs(Extent::Quick)[0],
                 driver: Driver::Ours,
                 round: 3,
                 outcome,

@@ -4,7 +4,7 @@
 use portico_agent::proto::Driver;
 use serde::{Deserialize, Serialize};
 
-use super::jobs::Job;
+use super::jobs::{Job, Subject};
 use super::plan::Turn;
 use super::sample::{Metric, Outcome, Record, Sample};
 use super::stats::{geometric_mean, ratio, Spread};
@@ -186,20 +186,21 @@ pub struct Verdict {
 }
 
 /// The verdicts of a benchmark.
-pub fn verdicts(timed: &Part, counted: &Part) -> Vec<Verdict> {
+pub fn verdicts(subject: Subject, timed: &Part, counted: &Part) -> Vec<Verdict> {
+    let item = subject.item();
     let mut verdicts = Vec::new();
     if !timed.jobs.is_empty() {
-        verdicts.push(worst(
-            timed,
-            Metric::Iops,
-            1.00,
-            "worst job, requests per second",
-        ));
-        verdicts.push(mean(timed, Metric::Iops, 1.15));
+        let what = format!("worst job, {item}s per second");
+        verdicts.push(worst(timed, Metric::Iops, 1.00, &what));
+        verdicts.push(mean(timed, Metric::Iops, 1.15, item));
     }
     if !counted.jobs.is_empty() {
-        let what = "worst job, guest instructions per 4 KiB request";
-        verdicts.push(worst(counted, Metric::Instructions, 0.80, what));
+        let item = match subject {
+            Subject::Disk => "4 KiB request",
+            Subject::Net => item,
+        };
+        let what = format!("worst job, guest instructions per {item}");
+        verdicts.push(worst(counted, Metric::Instructions, 0.80, &what));
     }
     verdicts
 }
@@ -248,7 +249,7 @@ fn worst(part: &Part, metric: Metric, aim: f64, what: &str) -> Verdict {
     }
 }
 
-fn mean(part: &Part, metric: Metric, aim: f64) -> Verdict {
+fn mean(part: &Part, metric: Metric, aim: f64, item: &str) -> Verdict {
     let results = part.results();
     let missing = incomplete(&results);
     let medians = results
@@ -266,7 +267,7 @@ fn mean(part: &Part, metric: Metric, aim: f64) -> Verdict {
     };
     Verdict {
         what: format!(
-            "geometric mean of {} jobs, requests per second",
+            "geometric mean of {} jobs, {item}s per second",
             results.len()
         ),
         aim,
@@ -327,7 +328,7 @@ pub(super) mod tests {
 
     #[test]
     fn ratios_are_taken_within_pairs() {
-        let jobs = Extent::Quick.jobs();
+        let jobs = Subject::Disk.jobs(Extent::Quick);
         let mut part = part(&jobs, Metric::Iops, 1.2, 5);
         // The whole machine is slow in one round: both samples of the pair drop, the ratio stays.
         for record in part.records.iter_mut().filter(|r| r.round == 2) {
@@ -346,10 +347,15 @@ pub(super) mod tests {
 
     #[test]
     fn aims_are_judged() {
-        let jobs = Extent::Quick.jobs();
+        let jobs = Subject::Disk.jobs(Extent::Quick);
         let timed = part(&jobs, Metric::Iops, 1.2, 5);
-        let counted = part(&Extent::Quick.counted(), Metric::Instructions, 0.9, 2);
-        let verdicts = verdicts(&timed, &counted);
+        let counted = part(
+            &Subject::Disk.counted(Extent::Quick),
+            Metric::Instructions,
+            0.9,
+            2,
+        );
+        let verdicts = verdicts(Subject::Disk, &timed, &counted);
         assert_eq!(
             verdicts.iter().map(|v| v.met).collect::<Vec<_>>(),
             [true, true, false]
@@ -362,7 +368,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_failed_or_missing_measurement_is_shown_and_never_a_success() {
-        let jobs = Extent::Quick.jobs();
+        let jobs = Subject::Disk.jobs(Extent::Quick);
         let mut part = part(&jobs, Metric::Iops, 1.5, 5);
         part.records[3].outcome = Outcome::Failed("the disk did not come back".into());
         part.records.pop();
@@ -373,7 +379,7 @@ pub(super) mod tests {
         // The other four pairs of the job still count.
         assert_eq!(failed.ratio(Metric::Iops).unwrap().count, 4);
         assert_eq!(results[3].missing, 1);
-        for verdict in verdicts(&part, &Part::default()) {
+        for verdict in verdicts(Subject::Disk, &part, &Part::default()) {
             assert!(!verdict.met && verdict.note.contains("2 jobs are incomplete"));
         }
     }
@@ -381,13 +387,13 @@ pub(super) mod tests {
     #[test]
     fn nothing_measured_is_not_met() {
         let empty = Part {
-            jobs: Extent::Quick.jobs(),
+            jobs: Subject::Disk.jobs(Extent::Quick),
             rounds: 5,
             records: Vec::new(),
         };
-        for verdict in verdicts(&empty, &empty) {
+        for verdict in verdicts(Subject::Disk, &empty, &empty) {
             assert!(!verdict.met && verdict.value.is_none());
         }
-        assert!(verdicts(&Part::default(), &Part::default()).is_empty());
+        assert!(verdicts(Subject::Disk, &Part::default(), &Part::default()).is_empty());
     }
 }

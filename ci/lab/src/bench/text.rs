@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::jobs::Subject;
 use super::report::{Findings, Report};
 use super::sample::Metric;
 use super::stats::Spread;
@@ -11,39 +12,44 @@ use super::summary::{JobResult, Verdict};
 /// Shown where there is no value.
 const NONE: &str = "-";
 
-/// Columns of the table of timed runs: head, metric, whether absolute values are shown.
-const TIMED: [(&str, Metric); 7] = [
-    ("IOPS", Metric::Iops),
-    ("MB/s", Metric::Bandwidth),
-    ("p50 µs", Metric::P50),
-    ("p99 µs", Metric::P99),
-    ("notif/IO", Metric::Notifications),
-    ("irq/IO", Metric::Interrupts),
-    ("CPU µs/IO", Metric::GuestCpu),
-];
+/// Columns of the table of timed runs: head and metric.
+fn columns(subject: Subject) -> Vec<(String, Metric)> {
+    let short = subject.short();
+    vec![
+        (subject.rate().into(), Metric::Iops),
+        ("MB/s".into(), Metric::Bandwidth),
+        ("p50 µs".into(), Metric::P50),
+        ("p99 µs".into(), Metric::P99),
+        (format!("notif/{short}"), Metric::Notifications),
+        (format!("irq/{short}"), Metric::Interrupts),
+        (format!("CPU µs/{short}"), Metric::GuestCpu),
+    ]
+}
 
 /// The whole report.
 pub fn render(report: &Report, findings: &Findings) -> String {
-    let mut out = String::from("Disk benchmark: xen-blkfront, stock and ours\n\n");
+    let subject = report.subject;
+    let mut out = format!("{}\n\n", subject.title());
     for (name, value) in &report.about.facts {
         let _ = writeln!(out, "  {name}: {value}");
     }
     if !findings.timed.is_empty() {
         out.push_str("\nTimed runs (each cell: stock -> ours, medians)\n\n");
-        out.push_str(&absolute(&findings.timed, &TIMED));
+        let mut columns = columns(subject);
+        out.push_str(&absolute(&findings.timed, &columns));
         out.push_str("\nRatios, ours to stock (median of pairs, least to greatest)\n\n");
-        // With one block size, the ratio of bytes is that of requests.
-        let columns: Vec<_> = TIMED
-            .into_iter()
-            .filter(|(_, metric)| *metric != Metric::Bandwidth)
-            .collect();
+        // With one size, the ratio of bytes is that of items.
+        columns.retain(|(_, metric)| *metric != Metric::Bandwidth);
         out.push_str(&ratios(&findings.timed, &columns));
     }
     if !findings.counted.is_empty() {
-        out.push_str(
-            "\nInstructions of the guest per request, with the hypervisor's on its behalf\n\n",
+        let _ = writeln!(
+            out,
+            "\nInstructions of the guest per {}, with the hypervisor's on its behalf\n",
+            subject.item()
         );
-        let columns = [("instructions/IO", Metric::Instructions)];
+        let head = format!("instructions/{}", subject.short());
+        let columns = [(head, Metric::Instructions)];
         out.push_str(&absolute(&findings.counted, &columns));
         out.push('\n');
         out.push_str(&ratios(&findings.counted, &columns));
@@ -117,7 +123,7 @@ pub fn mark(result: &JobResult) -> &'static str {
     }
 }
 
-fn absolute(results: &[JobResult], columns: &[(&str, Metric)]) -> String {
+fn absolute(results: &[JobResult], columns: &[(String, Metric)]) -> String {
     table(results, columns, |result, metric| {
         let comparison = result.by(metric)?;
         let show = |spread: Option<Spread>| {
@@ -131,7 +137,7 @@ fn absolute(results: &[JobResult], columns: &[(&str, Metric)]) -> String {
     })
 }
 
-fn ratios(results: &[JobResult], columns: &[(&str, Metric)]) -> String {
+fn ratios(results: &[JobResult], columns: &[(String, Metric)]) -> String {
     table(results, columns, |result, metric| {
         let s = result.ratio(metric)?;
         Some(format!("{:.2} ({:.2} to {:.2})", s.median, s.min, s.max))
@@ -141,7 +147,7 @@ fn ratios(results: &[JobResult], columns: &[(&str, Metric)]) -> String {
 /// A table with one line a job; columns without any value are left out.
 fn table(
     results: &[JobResult],
-    columns: &[(&str, Metric)],
+    columns: &[(String, Metric)],
     cell: impl Fn(&JobResult, Metric) -> Option<String>,
 ) -> String {
     let mut shown: Vec<Vec<String>> = vec![std::iter::once("job".to_owned())
@@ -151,7 +157,7 @@ fn table(
         let cells: Vec<Option<String>> = results.iter().map(|r| cell(r, *metric)).collect();
         if cells.iter().any(Option::is_some) {
             let cells = cells.into_iter().map(|c| c.unwrap_or_else(|| NONE.into()));
-            shown.push(std::iter::once((*head).to_owned()).chain(cells).collect());
+            shown.push(std::iter::once(head.clone()).chain(cells).collect());
         }
     }
     let mut out = String::new();

@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 
 use anyhow::{ensure, Result};
-use portico_agent::proto::{Driver, FioResult};
+use portico_agent::proto::Driver;
 
 use crate::context::Context;
 use crate::machine::{Failure, MachineOptions, Verdict};
 use crate::stop;
 
-use super::bed::{Bed, Counters, Length};
-use super::disk::Options;
+use super::bed::{Bed, Counters, Length, Ran};
 use super::jobs::Job;
 use super::plan::{turns, Turn};
 use super::report::Report;
+use super::run::Options;
 use super::sample::{Metric, Sample};
 use super::summary::Part;
 
@@ -27,7 +27,7 @@ const BOOTS: u32 = 4;
 ///
 /// When nothing can be measured at all; a measurement that fails goes into the report.
 pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> {
-    let jobs = options.extent.jobs();
+    let jobs = options.subject.jobs(options.extent);
     let plan = turns(jobs.len(), options.rounds);
     report.timed = Part::new(jobs.clone(), options.rounds);
     let step = ctx.host.progress.step(format!(
@@ -41,7 +41,7 @@ pub fn run(ctx: &Context, options: &Options, report: &mut Report) -> Result<()> 
         count: 0,
     };
     let mut bed = boots.boot()?;
-    describe(&mut bed, report)?;
+    describe(&mut bed, options, report)?;
     let mut bare = BTreeMap::new();
     for (at, turn) in plan.iter().enumerate() {
         let job = jobs[turn.job];
@@ -98,7 +98,11 @@ impl Boots<'_> {
                 self.count <= BOOTS,
                 "{BOOTS} machines were lost: the other measurements were not taken"
             );
-            let machine = MachineOptions::new(format!("bench-disk-{}", self.count));
+            let machine = MachineOptions::new(format!(
+                "bench-{}-{}",
+                self.options.subject.name(),
+                self.count
+            ));
             let failure = match Bed::boot(self.ctx, &machine, self.options) {
                 Ok(bed) => return Ok(bed),
                 Err(error) => error,
@@ -113,8 +117,8 @@ impl Boots<'_> {
     }
 }
 
-/// Notes how each driver presents the disk.
-fn describe(bed: &mut Bed, report: &mut Report) -> Result<()> {
+/// Notes how each driver presents the device.
+fn describe(bed: &mut Bed, options: &Options, report: &mut Report) -> Result<()> {
     let version = bed.hypervisor()?;
     report
         .about
@@ -123,13 +127,17 @@ fn describe(bed: &mut Bed, report: &mut Report) -> Result<()> {
     for driver in [Driver::Stock, Driver::Ours] {
         bed.switch(driver)?;
         let facts = bed.describe()?;
-        let name = format!("disk as the {} driver shows it", driver.name());
+        let name = format!(
+            "{} as the {} driver shows it",
+            options.subject.name(),
+            driver.name()
+        );
         report.about.facts.push((name, facts));
     }
     Ok(())
 }
 
-/// One measurement. `bare` remembers what a run of fio costs that makes next to no request.
+/// One measurement. `bare` remembers what a run costs that does next to nothing.
 fn measure(
     bed: &mut Bed,
     turn: Turn,
@@ -138,74 +146,56 @@ fn measure(
     bare: &mut BTreeMap<Job, u64>,
 ) -> Result<Sample> {
     bed.switch(turn.driver)?;
-    let around = |bed: &mut Bed, length| -> Result<(FioResult, Counters, Counters)> {
+    let around = |bed: &mut Bed, length| -> Result<(Ran, Counters, Counters)> {
         let before = bed.counters()?;
-        let result = bed.fio(job, length)?;
+        let result = bed.run(job, length)?;
         Ok((result, before, bed.counters()?))
     };
     let bare = match bare.get(&job) {
         Some(cpu) => *cpu,
         None => {
-            let (_, before, after) = around(bed, Length::Requests(1))?;
+            let (_, before, after) = around(bed, Length::Items(1))?;
             let cpu = after.cpu_ns - before.cpu_ns;
             bare.insert(job, cpu);
             cpu
         }
     };
     let (result, before, after) = around(bed, Length::Millis(options.millis))?;
-    Ok(sample(job, &result, before, after, bare))
+    Ok(sample(&result, before, after, bare))
 }
 
-/// The values of a run, from fio's report and the counters around it.
-fn sample(
-    job: Job,
-    result: &FioResult,
-    before: Counters,
-    after: Counters,
-    bare_cpu_ns: u64,
-) -> Sample {
-    let side = if job.pattern.writes() {
-        &result.write
-    } else {
-        &result.read
-    };
-    let ios = side.ios as f64;
+/// The values of a run, from what it says and the counters around it.
+fn sample(ran: &Ran, before: Counters, after: Counters, bare_cpu_ns: u64) -> Sample {
     let positive = |value: f64| (value > 0.0).then_some(value);
-    let per_io = |count: Option<u64>| Some(count? as f64 / positive(ios)?);
+    let per_item = |count: Option<u64>| Some(count? as f64 / positive(ran.items)?);
     let gained = |of: fn(&Counters) -> Option<u64>| of(&after)?.checked_sub(of(&before)?);
     let cpu = after
         .cpu_ns
         .saturating_sub(before.cpu_ns)
         .checked_sub(bare_cpu_ns);
     let mut sample = Sample::default();
-    sample.set(Metric::Iops, positive(side.iops));
-    sample.set(Metric::Bandwidth, positive(side.bandwidth));
-    sample.set(Metric::P50, positive(side.p50_ns as f64));
-    sample.set(Metric::P99, positive(side.p99_ns as f64));
-    sample.set(Metric::GuestCpu, per_io(cpu));
-    sample.set(Metric::Notifications, per_io(gained(|c| c.notifications)));
-    sample.set(Metric::Interrupts, per_io(gained(|c| c.interrupts)));
+    sample.set(Metric::Iops, positive(ran.rate));
+    sample.set(Metric::Bandwidth, positive(ran.bandwidth));
+    sample.set(Metric::P50, positive(ran.p50_ns));
+    sample.set(Metric::P99, positive(ran.p99_ns));
+    sample.set(Metric::GuestCpu, per_item(cpu));
+    sample.set(Metric::Notifications, per_item(gained(|c| c.notifications)));
+    sample.set(Metric::Interrupts, per_item(gained(|c| c.interrupts)));
     sample
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::jobs::Extent;
-    use portico_agent::proto::FioSide;
 
     #[test]
-    fn counters_become_values_per_request() {
-        let result = FioResult {
-            read: FioSide {
-                ios: 1000,
-                iops: 500.0,
-                bandwidth: 2_048_000.0,
-                p50_ns: 1,
-                p99_ns: 2,
-                ..FioSide::default()
-            },
-            ..FioResult::default()
+    fn counters_become_values_per_item() {
+        let ran = Ran {
+            items: 1000.0,
+            rate: 500.0,
+            bandwidth: 2_048_000.0,
+            p50_ns: 1.0,
+            p99_ns: 2.0,
         };
         let before = Counters {
             cpu_ns: 5_000_000,
@@ -217,7 +207,7 @@ mod tests {
             notifications: Some(260),
             interrupts: Some(5),
         };
-        let sample = sample(Extent::Quick.jobs()[0], &result, before, after, 1_000_000);
+        let sample = sample(&ran, before, after, 1_000_000);
         assert_eq!(sample.get(Metric::GuestCpu), Some(2000.0));
         assert_eq!(sample.get(Metric::Notifications), Some(0.25));
         assert_eq!(sample.get(Metric::Interrupts), None);
@@ -225,15 +215,8 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_requests_has_no_values() {
+    fn a_run_that_did_nothing_has_no_values() {
         let none = Counters::default();
-        let sample = sample(
-            Extent::Quick.jobs()[0],
-            &FioResult::default(),
-            none,
-            none,
-            1,
-        );
-        assert!(sample.0.is_empty());
+        assert!(sample(&Ran::default(), none, none, 1).0.is_empty());
     }
 }

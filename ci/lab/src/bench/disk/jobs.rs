@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is measured: kinds of disk load, and which of them a run takes.
+//! Kinds of disk load, and which of them a run takes.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use super::super::jobs::Extent;
 
 /// Direction and order of requests, by fio's names.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -74,7 +76,7 @@ impl Engine {
 
 /// One kind of load.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct Job {
+pub struct DiskJob {
     /// Direction and order.
     pub pattern: Pattern,
     /// Bytes a request.
@@ -87,7 +89,7 @@ pub struct Job {
     pub singly: bool,
 }
 
-impl Job {
+impl DiskJob {
     const fn new(pattern: Pattern, kib: u32, depth: u32, processes: u32) -> Self {
         Self {
             pattern,
@@ -105,9 +107,17 @@ impl Job {
             ..self
         }
     }
+
+    /// Requests of the short and of the long run of a job, which take longer one by one.
+    pub(in super::super) fn counts(self) -> (u32, u32) {
+        match self.depth {
+            1 => (256, 2304),
+            _ => (512, 4608),
+        }
+    }
 }
 
-impl fmt::Display for Job {
+impl fmt::Display for DiskJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!(
             "{} {} qd{} x{}{}",
@@ -128,81 +138,67 @@ fn size(bytes: u32) -> String {
     }
 }
 
-/// How many jobs a run takes.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Extent {
-    /// A few typical ones, for a look after a change.
-    Quick,
-    /// Every pattern, block size, depth and number of processes at least once.
-    Standard,
-    /// All combinations.
-    Full,
-}
-
-impl Extent {
-    /// The timed jobs.
-    pub fn jobs(self) -> Vec<Job> {
-        use Pattern::{RandRead, RandWrite, Read, Write};
-        match self {
-            Extent::Quick => vec![
-                Job::new(RandRead, 4, 1, 1),
-                Job::new(RandRead, 4, 32, 1),
-                Job::new(RandWrite, 4, 32, 1),
-                Job::new(Read, 1024, 8, 1),
-            ],
-            Extent::Standard => vec![
-                Job::new(RandRead, 4, 1, 1),
-                Job::new(RandWrite, 4, 1, 1),
-                Job::new(RandRead, 4, 8, 1),
-                Job::new(RandWrite, 4, 8, 1),
-                Job::new(RandRead, 4, 64, 1),
-                Job::new(RandWrite, 4, 64, 1),
-                Job::new(RandRead, 4, 32, 2),
-                Job::new(RandWrite, 4, 32, 2),
-                Job::new(RandRead, 4, 32, 1).singly(),
-                Job::new(RandWrite, 4, 32, 1).singly(),
-                Job::new(Read, 4, 16, 1),
-                Job::new(Write, 4, 16, 1),
-                Job::new(RandRead, 16, 16, 1),
-                Job::new(RandWrite, 16, 16, 2),
-                Job::new(Read, 64, 1, 1),
-                Job::new(Write, 64, 1, 1),
-                Job::new(Read, 64, 32, 2),
-                Job::new(Write, 64, 32, 2),
-                Job::new(RandRead, 256, 4, 2),
-                Job::new(RandWrite, 256, 4, 1),
-                Job::new(Read, 1024, 1, 1),
-                Job::new(Write, 1024, 1, 1),
-                Job::new(Read, 1024, 16, 1),
-                Job::new(Write, 1024, 16, 1),
-            ],
-            Extent::Full => full(),
-        }
-    }
-
-    /// The jobs whose instructions are counted.
-    pub fn counted(self) -> Vec<Job> {
-        use Pattern::{RandRead, RandWrite};
-        match self {
-            Extent::Quick => vec![Job::new(RandRead, 4, 32, 1)],
-            _ => vec![
-                Job::new(RandRead, 4, 1, 1),
-                Job::new(RandWrite, 4, 1, 1),
-                Job::new(RandRead, 4, 32, 1),
-                Job::new(RandWrite, 4, 32, 1),
-            ],
-        }
+/// The timed jobs.
+pub fn timed(extent: Extent) -> Vec<DiskJob> {
+    use Pattern::{RandRead, RandWrite, Read, Write};
+    match extent {
+        Extent::Quick => vec![
+            DiskJob::new(RandRead, 4, 1, 1),
+            DiskJob::new(RandRead, 4, 32, 1),
+            DiskJob::new(RandWrite, 4, 32, 1),
+            DiskJob::new(Read, 1024, 8, 1),
+        ],
+        Extent::Standard => vec![
+            DiskJob::new(RandRead, 4, 1, 1),
+            DiskJob::new(RandWrite, 4, 1, 1),
+            DiskJob::new(RandRead, 4, 8, 1),
+            DiskJob::new(RandWrite, 4, 8, 1),
+            DiskJob::new(RandRead, 4, 64, 1),
+            DiskJob::new(RandWrite, 4, 64, 1),
+            DiskJob::new(RandRead, 4, 32, 2),
+            DiskJob::new(RandWrite, 4, 32, 2),
+            DiskJob::new(RandRead, 4, 32, 1).singly(),
+            DiskJob::new(RandWrite, 4, 32, 1).singly(),
+            DiskJob::new(Read, 4, 16, 1),
+            DiskJob::new(Write, 4, 16, 1),
+            DiskJob::new(RandRead, 16, 16, 1),
+            DiskJob::new(RandWrite, 16, 16, 2),
+            DiskJob::new(Read, 64, 1, 1),
+            DiskJob::new(Write, 64, 1, 1),
+            DiskJob::new(Read, 64, 32, 2),
+            DiskJob::new(Write, 64, 32, 2),
+            DiskJob::new(RandRead, 256, 4, 2),
+            DiskJob::new(RandWrite, 256, 4, 1),
+            DiskJob::new(Read, 1024, 1, 1),
+            DiskJob::new(Write, 1024, 1, 1),
+            DiskJob::new(Read, 1024, 16, 1),
+            DiskJob::new(Write, 1024, 16, 1),
+        ],
+        Extent::Full => full(),
     }
 }
 
-fn full() -> Vec<Job> {
+/// The jobs whose instructions are counted.
+pub fn counted(extent: Extent) -> Vec<DiskJob> {
+    use Pattern::{RandRead, RandWrite};
+    match extent {
+        Extent::Quick => vec![DiskJob::new(RandRead, 4, 32, 1)],
+        _ => vec![
+            DiskJob::new(RandRead, 4, 1, 1),
+            DiskJob::new(RandWrite, 4, 1, 1),
+            DiskJob::new(RandRead, 4, 32, 1),
+            DiskJob::new(RandWrite, 4, 32, 1),
+        ],
+    }
+}
+
+fn full() -> Vec<DiskJob> {
     let mut jobs = Vec::new();
     for kib in [4, 16, 64, 256, 1024] {
         for depth in [1, 4, 16, 64] {
             for processes in [1, 2] {
                 for pattern in Pattern::ALL {
-                    jobs.push(Job::new(pattern, kib, depth, processes));
+                    jobs.push(DiskJob::new(pattern, kib, depth, processes));
                 }
             }
         }
@@ -215,7 +211,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    fn spans(jobs: &[Job]) -> (BTreeSet<Pattern>, BTreeSet<u32>, BTreeSet<u32>) {
+    fn spans(jobs: &[DiskJob]) -> (BTreeSet<Pattern>, BTreeSet<u32>, BTreeSet<u32>) {
         (
             jobs.iter().map(|j| j.pattern).collect(),
             jobs.iter().map(|j| j.depth).collect(),
@@ -226,7 +222,7 @@ mod tests {
     #[test]
     fn standard_and_full_reach_all_corners_and_repeat_nothing() {
         for extent in [Extent::Standard, Extent::Full] {
-            let jobs = extent.jobs();
+            let jobs = timed(extent);
             let (patterns, depths, processes) = spans(&jobs);
             assert_eq!(patterns.len(), 4);
             assert!(depths.contains(&1) && depths.contains(&64));
@@ -235,22 +231,22 @@ mod tests {
             assert!(blocks.contains(&4096) && blocks.contains(&(1 << 20)));
             assert_eq!(jobs.iter().collect::<BTreeSet<_>>().len(), jobs.len());
         }
-        assert_eq!(Extent::Full.jobs().len(), 160);
-        assert!(Extent::Standard.counted().iter().all(|j| j.block == 4096));
+        assert_eq!(timed(Extent::Full).len(), 160);
+        assert!(counted(Extent::Standard).iter().all(|j| j.block == 4096));
     }
 
     #[test]
     fn names_are_short_and_exact() {
         assert_eq!(
-            Job::new(Pattern::RandRead, 4, 32, 2).to_string(),
+            DiskJob::new(Pattern::RandRead, 4, 32, 2).to_string(),
             "randread 4k qd32 x2"
         );
         assert_eq!(
-            Job::new(Pattern::Write, 1024, 1, 1).to_string(),
+            DiskJob::new(Pattern::Write, 1024, 1, 1).to_string(),
             "write 1M qd1 x1"
         );
         assert_eq!(
-            Job::new(Pattern::Read, 64, 4, 1).singly().to_string(),
+            DiskJob::new(Pattern::Read, 64, 4, 1).singly().to_string(),
             "read 64k qd4 x1 singly"
         );
     }
