@@ -177,6 +177,15 @@ impl<M: SharedMemory, Req, Rsp> EntryMut<'_, M, Req, Rsp> {
             unsafe { self.raw.shared.store(self.at + at, value.as_bytes()) };
         }
     }
+
+    /// Writes `value` at place `nth` of the values of its type that start at byte offset `at`, like
+    /// [`set`](Self::set).
+    #[inline(always)]
+    pub fn set_nth<T: IntoBytes + Immutable>(&mut self, at: usize, nth: usize, value: &T) {
+        if nth < entry_size::<Req, Rsp>().saturating_sub(at) / size_of::<T>() {
+            self.set(at + nth * size_of::<T>(), value);
+        }
+    }
 }
 
 /// The front end's side: produces requests, consumes responses.

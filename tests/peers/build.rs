@@ -41,6 +41,8 @@ fn main() {
         .flag("-isystem")
         .flag(folder)
         .define("__XEN_TOOLS__", None)
+        // Debug information would turn them on in C alone, and the benchmarks compare.
+        .force_frame_pointer(false)
         .warnings(true)
         .extra_warnings(true)
         .warnings_into_errors(true)

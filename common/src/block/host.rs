@@ -59,6 +59,9 @@ pub trait Io<P> {
     fn sector(&self) -> u64;
     /// Length on the disk, in sectors of 512 bytes.
     fn sectors(&self) -> u64;
+    /// How many segments it should have. The engine plans by it: where it is wrong, the request is
+    /// counted, and taken all the same.
+    fn expected_segments(&self) -> usize;
     /// Its memory, in order. Empty for a flush or a discard.
     fn segments(&self) -> impl Iterator<Item = Self::Segment<'_>>;
 }

@@ -59,15 +59,10 @@ impl<H: Host, T: Copy> Stack<H, T> {
         Some(item)
     }
 
-    /// Takes the top `n` elements, or none if there are fewer.
+    /// The next `n` places above the top; `None` if there are fewer.
     #[inline]
-    pub fn pop_many(&mut self, n: usize) -> &[T] {
-        let end = self.len;
-        let Some(start) = end.checked_sub(n) else {
-            return &[];
-        };
-        self.len = start;
-        self.items.get(start..end).unwrap_or_default()
+    fn room(&mut self, n: usize) -> Option<&mut [T]> {
+        self.items.get_mut(self.len..)?.get_mut(..n)
     }
 
     /// The elements, coldest first.
@@ -92,14 +87,10 @@ impl<H: Host> Refs<H> {
         })
     }
 
-    /// Sees to it that the next `n` calls of [`take`](Self::take) succeed.
+    /// Sees to it that `n` references are at hand.
     #[inline]
     pub fn reserve(&mut self, host: &H, n: usize) -> bool {
-        if self.spare.len() < n && !self.claim(host, n) {
-            return false;
-        }
-        self.idle = self.idle.min(self.spare.len().saturating_sub(n));
-        true
+        self.spare.len() >= n || self.claim(host, n)
     }
 
     /// Takes references from the host until `n` are at hand.
@@ -117,16 +108,66 @@ impl<H: Host> Refs<H> {
         true
     }
 
-    /// Takes a reference.
+    /// Takes a reference; `None` if the host has none.
     #[inline]
-    pub fn take(&mut self) -> Option<GrantRef> {
-        self.spare.pop()
+    pub fn take(&mut self, host: &H) -> Option<GrantRef> {
+        let Some(gref) = self.spare.pop() else {
+            self.idle = 0;
+            return host.claim();
+        };
+        self.idle = self.idle.min(self.spare.len());
+        Some(gref)
     }
 
-    /// Takes `n` references, or none if there are fewer.
+    /// Takes `n` references; `None` if the host has not so many. They are to be used from the last one on.
     #[inline]
-    pub fn take_many(&mut self, n: usize) -> &[GrantRef] {
-        self.spare.pop_many(n)
+    pub fn take_many(&mut self, host: &H, n: usize) -> Option<&[GrantRef]> {
+        let left = match self.spare.len.checked_sub(n) {
+            Some(left) => left,
+            None if self.claim(host, n) => 0,
+            None => return None,
+        };
+        let taken = self.spare.items.get(left..left.checked_add(n)?)?;
+        self.spare.len = left;
+        self.idle = self.idle.min(left);
+        Some(taken)
+    }
+
+    /// Puts back the first `n` of the references taken last, which were not used.
+    #[cold]
+    pub fn put_unused(&mut self, n: usize) {
+        self.spare.len = self.spare.len.saturating_add(n).min(self.spare.items.len());
+    }
+
+    /// Ends what the references grant and puts them back. The one that could not be ended comes back as
+    /// an error; those before it are [`NO_REF`] then.
+    #[inline]
+    pub fn end_many(&mut self, host: &H, grefs: &mut [GrantRef]) -> Result<(), GrantRef> {
+        let Some(room) = self.spare.room(grefs.len()) else {
+            return self.end_each(host, grefs);
+        };
+        for (index, (place, &gref)) in room.iter_mut().zip(grefs.iter()).enumerate() {
+            if !host.end(gref) {
+                self.spare.len += index;
+                return Err(held(grefs, index));
+            }
+            *place = gref;
+        }
+        self.spare.len += grefs.len();
+        Ok(())
+    }
+
+    /// The same without the room for all.
+    #[cold]
+    fn end_each(&mut self, host: &H, grefs: &mut [GrantRef]) -> Result<(), GrantRef> {
+        for index in 0..grefs.len() {
+            let Some(&gref) = grefs.get(index) else { break };
+            if !host.end(gref) {
+                return Err(held(grefs, index));
+            }
+            self.put(host, gref);
+        }
+        Ok(())
     }
 
     /// Puts a reference back that grants nothing.
@@ -238,7 +279,7 @@ impl<H: Host> Pool<H> {
         if page.gref != NO_REF {
             return Some(Granted::Already(page.gref));
         }
-        let gref = refs.take()?;
+        let gref = refs.take(host)?;
         host.grant(gref, page.page.gfn(), access);
         page.gref = gref;
         Some(Granted::Now(gref))
@@ -288,4 +329,13 @@ impl<H: Host> Pool<H> {
             page.gref = NO_REF;
         }
     }
+}
+
+/// Forgets the references below `ended`; the one at it.
+#[cold]
+fn held(grefs: &mut [GrantRef], ended: usize) -> GrantRef {
+    for gref in grefs.iter_mut().take(ended) {
+        *gref = NO_REF;
+    }
+    grefs.get(ended).map_or(NO_REF, |gref| *gref)
 }

@@ -23,6 +23,7 @@ impl Sim {
             op,
             sector,
             sectors,
+            expected: pieces.len(),
             pieces,
         }
     }
@@ -100,6 +101,8 @@ pub struct SimIo {
     pub sectors: u64,
     /// Its memory.
     pub pieces: Vec<Piece>,
+    /// How many pieces it says it has.
+    pub expected: usize,
 }
 
 impl Io<SimPage> for SimIo {
@@ -115,6 +118,10 @@ impl Io<SimPage> for SimIo {
 
     fn sectors(&self) -> u64 {
         self.sectors
+    }
+
+    fn expected_segments(&self) -> usize {
+        self.expected
     }
 
     fn segments(&self) -> impl Iterator<Item = Piece> {

@@ -196,6 +196,14 @@ impl<T: Operations> Request<T> {
         unsafe { &(*Pdu::<T::RequestData>::of(self.rq.as_ptr())).data }
     }
 
+    /// How many segments the block layer counted. A hint: it may have merged or split otherwise than
+    /// [`segments`](Self::segments) does.
+    #[inline]
+    pub fn expected_segments(&self) -> usize {
+        // SAFETY: by the invariants; it does not change while the request is owned.
+        usize::from(unsafe { (*self.rq.as_ptr()).nr_phys_segments })
+    }
+
     /// The memory of a read or write, in order, in pieces that each lie in one page. Empty for other
     /// operations.
     #[inline]

@@ -192,6 +192,11 @@ impl<T: Operations> Io<Page> for Request<T> {
     }
 
     #[inline]
+    fn expected_segments(&self) -> usize {
+        Request::expected_segments(self)
+    }
+
+    #[inline]
     fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
         Request::segments(self)
     }

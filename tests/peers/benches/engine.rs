@@ -97,12 +97,6 @@ mod engine {
     }
 
     pub(super) fn main() {
-        // The work is the same: the sums agree.
-        for (batch, segments) in SHAPES {
-            let ios = Io::list(segments);
-            let sum = Devices::<CDevice>::new().run(1000, batch, ios);
-            assert_eq!(Devices::<RustDevice>::new().run(1000, batch, ios), sum);
-        }
         // `count rust|c BATCH SEGMENTS ROUNDS` does nothing but the work, for tools that count.
         let args: Vec<_> = std::env::args().collect();
         if let [_, count, name, batch, segments, rounds, ..] = &args[..] {
@@ -115,6 +109,12 @@ mod engine {
                 };
                 return println!("{sum}");
             }
+        }
+        // The work is the same: the sums agree.
+        for (batch, segments) in SHAPES {
+            let ios = Io::list(segments);
+            let sum = Devices::<CDevice>::new().run(1000, batch, ios);
+            assert_eq!(Devices::<RustDevice>::new().run(1000, batch, ios), sum);
         }
         let mut c = Criterion::default().configure_from_args();
         Devices::<RustDevice>::criterion(&mut c, "rust");

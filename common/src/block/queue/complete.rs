@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The way out: a response is checked and ends a ring request.
 
-use super::{Outcome, Queue, Reaped, Violation};
+use super::{Due, Outcome, Queue, Reaped, Violation};
 use crate::block::host::{Host, Io, Op, Segment};
-use crate::block::pool::NO_REF;
 use crate::block::wire::{self, Response};
 
 impl<H: Host> Queue<H> {
@@ -36,8 +35,9 @@ impl<H: Host> Queue<H> {
         Ok(reaped)
     }
 
+    #[cold]
     fn violated(&mut self, violation: Violation) -> Violation {
-        self.broken = true;
+        self.shut();
         violation
     }
 
@@ -47,14 +47,31 @@ impl<H: Host> Queue<H> {
         reaped: &mut Reaped,
         done: &mut impl FnMut(H::Io, Outcome),
     ) -> Result<(), Violation> {
-        while !self.broken {
+        if self.broken {
+            return Ok(());
+        }
+        loop {
             let response = match self.ring.next_response() {
                 Ok(Some(response)) => response,
                 Ok(None) => break,
                 Err(error) => return Err(self.violated(error.into())),
             };
             reaped.responses += 1;
-            match self.answer(response) {
+            match self.answer_whole(&response) {
+                Ok(Some(io)) => {
+                    done(io, Outcome::Done);
+                    continue;
+                }
+                Ok(None) => {}
+                Err(violation) => return Err(self.violated(violation)),
+            }
+            let Response {
+                id,
+                operation,
+                status,
+                ..
+            } = response;
+            match self.answer(id, operation, status) {
                 Ok(Some((io, outcome))) => done(io, outcome),
                 Ok(None) => {}
                 Err(violation) => return Err(self.violated(violation)),
@@ -66,69 +83,105 @@ impl<H: Host> Queue<H> {
         Ok(())
     }
 
-    /// Checks a response and ends its ring request; returns the request if that was its last part.
+    /// The way of most responses: if this one says that a [`Due::Whole`] is done, ends its grants and
+    /// returns the request.
     #[inline]
-    fn answer(&mut self, response: Response) -> Result<Option<(H::Io, Outcome)>, Violation> {
+    fn answer_whole(&mut self, response: &Response) -> Result<Option<H::Io>, Violation> {
         let id = response.id;
+        let Some(slot) = self.slots.get_mut(usize::from(id as u16)) else {
+            return Ok(None);
+        };
+        if slot.id != id
+            || slot.due != Due::Whole
+            || slot.operation != response.operation
+            || response.status != wire::RSP_OKAY
+        {
+            return Ok(None);
+        }
+        let Some(used) = slot.used.get_mut(..usize::from(slot.segments)) else {
+            return Ok(None);
+        };
+        self.refs
+            .end_many(&self.host, used)
+            .map_err(|gref| Violation::Held { id, gref })?;
+        Ok(slot.free(&mut self.free))
+    }
+
+    /// Checks a response and ends its ring request; returns the request if that was its last part.
+    #[inline(never)]
+    fn answer(
+        &mut self,
+        id: u64,
+        got: u8,
+        status: i16,
+    ) -> Result<Option<(H::Io, Outcome)>, Violation> {
         let index = id as u16;
-        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
+        let slot = self.slots.get_mut(usize::from(index));
+        let Some(slot) = slot.filter(|slot| slot.due != Due::Nothing && slot.id == id) else {
             return Err(Violation::Id { id });
         };
-        if !slot.waiting || slot.id(index) != id {
-            return Err(Violation::Id { id });
-        }
         let sent = slot.operation;
-        let got = response.operation;
-        if got != sent && !(slot.indirect && got == wire::OP_INDIRECT) {
+        if got != sent && !(slot.due == Due::Indirect && got == wire::OP_INDIRECT) {
             return Err(Violation::Operation { id, sent, got });
         }
-        let okay = response.status == wire::RSP_OKAY;
-        self.end_segments(index, okay)?;
+        let okay = status == wire::RSP_OKAY;
+        if self.pool.is_some() {
+            self.end_pages(index, okay)?;
+        } else {
+            let used = slot.used(&mut self.rows, self.setup.max_segments);
+            self.refs
+                .end_many(&self.host, used)
+                .map_err(|gref| Violation::Held { id, gref })?;
+        }
         let outcome = if okay {
             Outcome::Done
         } else {
-            self.judge(sent, response.status, index)
+            self.judge(sent, status, index)
         };
-        let Some(mut slot) = self.slots.get_mut(usize::from(index)) else {
-            return Ok(None);
-        };
-        slot.waiting = false;
+        Ok(self.end_part(index, outcome))
+    }
+
+    /// Ends a ring request; returns the request if that was its last part.
+    fn end_part(&mut self, index: u16, outcome: Outcome) -> Option<(H::Io, Outcome)> {
+        let mut slot = self.slots.get_mut(usize::from(index))?;
+        slot.due = Due::Nothing;
         let head = slot.head;
         if index != head {
-            self.free.push(index);
-            let Some(of_request) = self.slots.get_mut(usize::from(head)) else {
-                return Ok(None);
-            };
-            slot = of_request;
+            slot.reset();
+            slot.free(&mut self.free);
+            slot = self.slots.get_mut(usize::from(head))?;
         }
-        slot.parts = slot.parts.saturating_sub(1);
         if outcome != Outcome::Done {
             slot.outcome = outcome;
         }
-        if slot.parts != 0 {
-            return Ok(None);
+        if slot.more != 0 {
+            slot.more -= 1;
+            return None;
         }
         if slot.then_flush && slot.outcome == Outcome::Done {
-            return Ok(self.flush_after(head));
+            return self.flush_after(head);
         }
-        let finished = slot.io.take().map(|io| (io, slot.outcome));
-        self.free.push(head);
-        Ok(finished)
+        self.finish(head)
+    }
+
+    /// Frees the slot that holds a request, which is complete.
+    fn finish(&mut self, head: u16) -> Option<(H::Io, Outcome)> {
+        let slot = self.slots.get_mut(usize::from(head))?;
+        let outcome = slot.outcome;
+        slot.reset();
+        slot.free(&mut self.free).map(|io| (io, outcome))
     }
 
     /// Sends the flush that makes a finished write durable, or completes the write if it cannot.
     #[cold]
     fn flush_after(&mut self, head: u16) -> Option<(H::Io, Outcome)> {
-        let operation = self.flush_operation();
+        let Some(operation) = self.flush_operation() else {
+            return self.finish(head);
+        };
         let slot = self.slots.get_mut(usize::from(head))?;
         slot.then_flush = false;
-        let Some(operation) = operation else {
-            let finished = slot.io.take().map(|io| (io, slot.outcome));
-            self.free.push(head);
-            return finished;
-        };
-        slot.parts = 1;
-        self.write_flush(head, operation);
+        let sector = slot.sector;
+        self.write_flush(head, operation, sector);
         self.flush_written = true;
         None
     }
@@ -176,75 +229,54 @@ impl<H: Host> Queue<H> {
         }
     }
 
-    /// Ends the grants of an answered ring request, and copies what was read to where it belongs.
-    #[inline]
-    fn end_segments(&mut self, index: u16, okay: bool) -> Result<(), Violation> {
-        if self.pool.is_some() {
-            return self.end_pages(index, okay);
-        }
-        let Some(slot) = self.slots.get(usize::from(index)) else {
-            return Ok(());
-        };
-        let row = usize::from(index) * self.setup.max_segments;
-        let used = self.used.get_mut(row..).unwrap_or_default();
-        let used = used.get_mut(..usize::from(slot.segments));
-        for used in used.unwrap_or_default() {
-            if !self.host.end(*used) {
-                return Err(Violation::Held {
-                    id: slot.id(index),
-                    gref: *used,
-                });
-            }
-            self.refs.put(&self.host, *used);
-            *used = NO_REF;
-        }
-        Ok(())
-    }
-
-    /// The same with pages that data is copied through.
+    /// Ends the grants of an answered ring request whose data went through pages of the pool, and copies
+    /// what was read to where it belongs.
     fn end_pages(&mut self, index: u16, okay: bool) -> Result<(), Violation> {
         let Self {
             host,
             slots,
-            used,
+            rows,
             refs,
-            pool,
+            pool: Some(pool),
             setup,
             stats,
             ..
-        } = self;
-        let (Some(slot), Some(pool)) = (slots.get(usize::from(index)), pool) else {
+        } = self
+        else {
             return Ok(());
         };
-        let id = slot.id(index);
-        let row = usize::from(index) * setup.max_segments;
-        let used = used.get_mut(row..).unwrap_or_default();
-        let used = used
-            .get_mut(..usize::from(slot.segments))
-            .unwrap_or_default();
+        let Some(slot) = slots.get_mut(usize::from(index)) else {
+            return Ok(());
+        };
+        let id = slot.id;
         if !setup.persistent {
-            for &page in used.iter() {
+            for &mut page in slot.used(rows, setup.max_segments) {
                 pool.end(host, refs, page)
                     .map_err(|gref| Violation::Held { id, gref })?;
             }
         }
         if okay && slot.operation == wire::OP_READ {
-            let head = slots
-                .get(usize::from(slot.head))
-                .and_then(|head| head.io.as_ref());
-            if let Some(io) = head {
+            let head = usize::from(slot.head);
+            let io = slots.get_mut(head).and_then(|head| head.io.take());
+            if let (Some(io), Some(slot)) = (&io, slots.get_mut(usize::from(index))) {
                 let segments = io.segments().skip(slot.first as usize);
-                for (segment, &page) in segments.zip(used.iter()) {
+                let used = slot.used(rows, setup.max_segments);
+                for (segment, &mut page) in segments.zip(used) {
                     if let Some(page) = pool.page(page) {
                         segment.copy_from(page);
                         stats.bounces += 1;
                     }
                 }
             }
+            if let Some(head) = slots.get_mut(head) {
+                head.io = io;
+            }
         }
         // The first page goes on top again, so that the next small request finds it warm.
-        for &page in used.iter().rev() {
-            pool.put(page);
+        if let Some(slot) = slots.get_mut(usize::from(index)) {
+            for &mut page in slot.used(rows, setup.max_segments).iter_mut().rev() {
+                pool.put(page);
+            }
         }
         Ok(())
     }

@@ -15,52 +15,123 @@ mod submit;
 mod types;
 
 use super::host::{Access, GrantRef, Host, Io, NoMemory, Segment, SharedPage};
-use super::pool::{end_or_abandon, Pool, Refs, Stack, NO_REF};
+use super::pool::{end_or_abandon, Pool, Refs, NO_REF};
 use super::wire::{self, Request, Response};
 use crate::ring::FrontRing;
 
 pub use types::{Busy, Features, Outcome, Pending, Reaped, Setup, Stats, Violation};
 
+/// One ring request, or the place for one.
+///
+/// INVARIANT: in a free slot, what only a request of several ring requests needs, or one that a flush
+/// follows, is as for any other: [`Slot::new`] says how.
 struct Slot<I> {
-    /// High half of the id.
-    generation: u32,
-    /// Whether a response is due.
-    waiting: bool,
-    /// `BLKIF_OP_*`, for an indirect request that of its data.
-    operation: u8,
-    indirect: bool,
-    /// Number of grants or pool pages in the queue's `used` row of this slot.
+    /// In the head: the request.
+    io: Option<I>,
+    /// The id of its ring request: the slot's index, and the generation in the high half.
+    id: u64,
+    sector: u64,
+    /// Grants or pool pages of a direct one.
+    used: [u32; wire::MAX_SEGMENTS],
+    /// Index of the first segment in the request.
+    first: u32,
+    /// Number of grants or pool pages.
     segments: u16,
+    /// In a free slot: the next free one. In a part of a request: the part before it.
+    next: u16,
     /// The slot that holds the request; its own index if it is this one.
     head: u16,
-    /// In the head: ring requests not yet answered.
-    parts: u16,
+    /// In the head: ring requests not yet answered, without the last of them.
+    more: u16,
+    due: Due,
+    /// `BLKIF_OP_*`, for an indirect request that of its data.
+    operation: u8,
     /// In the head: send a flush before the request is complete.
     then_flush: bool,
     /// In the head: the worst outcome so far.
     outcome: Outcome,
-    /// Index of the first segment in the request.
-    first: u32,
-    sector: u64,
-    /// In the head: the request.
-    io: Option<I>,
 }
 
+/// Which response a slot waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// None.
+    Nothing,
+    /// To a direct ring request that is all of its request: its segments were granted, and nothing
+    /// follows it.
+    Whole,
+    /// To any other direct one.
+    Direct,
+    /// To an indirect one: what it uses is in the queue's row for the slot.
+    Indirect,
+}
+
+/// No slot, as it is beyond all of them.
+const NO_SLOT: u16 = u16::MAX;
+
 impl<I> Slot<I> {
-    /// Marks the slot as waiting for a new ring request of `segments` segments; its id.
-    #[inline]
-    fn start(&mut self, index: u16, operation: u8, segments: usize) -> u64 {
-        self.generation = self.generation.wrapping_add(1);
-        self.waiting = true;
-        self.operation = operation;
-        self.indirect = segments > wire::MAX_SEGMENTS;
-        self.segments = segments as u16;
-        self.id(index)
+    fn new(index: u16, next: u16) -> Self {
+        Self {
+            io: None,
+            id: u64::from(index),
+            sector: 0,
+            used: [NO_REF; wire::MAX_SEGMENTS],
+            first: 0,
+            segments: 0,
+            next,
+            head: index,
+            more: 0,
+            due: Due::Nothing,
+            operation: 0,
+            then_flush: false,
+            outcome: Outcome::Done,
+        }
     }
 
+    /// Makes it wait for a new ring request of `segments` segments; its id.
     #[inline]
-    fn id(&self, index: u16) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(index)
+    fn start(&mut self, due: Due, operation: u8, sector: u64, segments: usize) -> u64 {
+        self.id = self.id.wrapping_add(1 << 32);
+        self.due = due;
+        self.operation = operation;
+        self.sector = sector;
+        self.segments = segments as u16;
+        self.id
+    }
+
+    /// Its index among the slots.
+    #[inline]
+    fn index(&self) -> u16 {
+        self.id as u16
+    }
+
+    /// Its grants or pool pages, given the queue's rows of `row` elements.
+    fn used<'a>(&'a mut self, rows: &'a mut [u32], row: usize) -> &'a mut [u32] {
+        let used = if self.due == Due::Indirect {
+            let start = usize::from(self.index()) * row;
+            rows.get_mut(start..).unwrap_or_default()
+        } else {
+            &mut self.used
+        };
+        let segments = usize::from(self.segments);
+        used.get_mut(..segments).unwrap_or_default()
+    }
+
+    /// Frees it; `free` is the first free slot before and after.
+    #[inline]
+    fn free(&mut self, free: &mut u16) -> Option<I> {
+        self.due = Due::Nothing;
+        self.next = core::mem::replace(free, self.index());
+        self.io.take()
+    }
+
+    /// Keeps the type's invariant when a slot is freed that did not wait for [`Due::Whole`].
+    fn reset(&mut self) {
+        self.first = 0;
+        self.head = self.index();
+        self.more = 0;
+        self.then_flush = false;
+        self.outcome = Outcome::Done;
     }
 }
 
@@ -74,9 +145,11 @@ pub struct Queue<H: Host> {
     host: H,
     ring: Ring<H::Ring>,
     slots: H::Array<Slot<H::Io>>,
-    free: Stack<H, u16>,
-    /// A row of `max_segments` for each slot: grants, or pool pages when data is copied.
-    used: H::Array<u32>,
+    /// The first free slot, or [`NO_SLOT`]. A slot is in use at least as long as its ring entry, so there
+    /// are never more free slots than free entries.
+    free: u16,
+    /// A row of `max_segments` for each slot, if that is more than a slot has room for.
+    rows: H::Array<u32>,
     refs: Refs<H>,
     pool: Option<Pool<H>>,
     /// `indirect_pages` for each slot, granted for as long as the queue lives.
@@ -87,7 +160,7 @@ pub struct Queue<H: Host> {
     flush_written: bool,
     /// No request is taken any more.
     closed: bool,
-    /// No response is believed any more either.
+    /// No response is believed any more either. INVARIANT: then `closed`, too.
     broken: bool,
     stats: Stats,
 }
@@ -106,26 +179,19 @@ impl<H: Host> Queue<H> {
         let limit = wire::MAX_INDIRECT_PAGES * wire::SEGMENTS_PER_PAGE;
         setup.max_segments = setup.max_segments.clamp(wire::MAX_SEGMENTS, limit);
         let slots = host.array(entries, |index| {
-            Ok(Slot {
-                generation: 0,
-                waiting: false,
-                operation: 0,
-                indirect: false,
-                segments: 0,
-                head: index as u16,
-                parts: 0,
-                then_flush: false,
-                outcome: Outcome::Done,
-                first: 0,
-                sector: 0,
-                io: None,
-            })
+            let next = if index + 1 < entries {
+                index + 1
+            } else {
+                NO_SLOT.into()
+            };
+            Ok(Slot::new(index as u16, next as u16))
         })?;
-        let mut free = Stack::new(&host, entries, 0)?;
-        for index in (0..entries).rev() {
-            free.push(index as u16);
-        }
-        let used = host.array(entries * setup.max_segments, |_| Ok(NO_REF))?;
+        let rows = if setup.max_segments > wire::MAX_SEGMENTS {
+            entries * setup.max_segments
+        } else {
+            0
+        };
+        let rows = host.array(rows, |_| Ok(NO_REF))?;
         let refs = Refs::new(&host, SPARE_REFS.max(entries * wire::MAX_SEGMENTS))?;
         let pool = if setup.persistent || setup.bounce {
             Some(Pool::new(&host, setup.pool_pages.max(setup.max_segments))?)
@@ -142,8 +208,8 @@ impl<H: Host> Queue<H> {
             host,
             ring,
             slots,
-            free,
-            used,
+            free: 0,
+            rows,
             refs,
             pool,
             indirect,
@@ -201,6 +267,12 @@ impl<H: Host> Queue<H> {
         self.closed = true;
     }
 
+    /// Takes no further request and believes no further response.
+    fn shut(&mut self) {
+        self.closed = true;
+        self.broken = true;
+    }
+
     /// Whether requests were submitted and not yet pushed.
     #[inline]
     pub fn has_unpushed(&self) -> bool {
@@ -211,10 +283,9 @@ impl<H: Host> Queue<H> {
     pub fn pending(&self) -> impl Iterator<Item = Pending<'_, H::Io>> {
         self.slots
             .iter()
-            .zip(0u16..)
-            .filter(|(slot, _)| slot.waiting)
-            .map(|(slot, index)| Pending {
-                id: slot.id(index),
+            .filter(|slot| slot.due != Due::Nothing)
+            .map(|slot| Pending {
+                id: slot.id,
                 operation: slot.operation,
                 sector: slot.sector,
                 io: self
@@ -250,11 +321,11 @@ impl<H: Host> Queue<H> {
     /// Breaks off and hands every request that the queue holds to `lost`, exactly once. No grant is
     /// left: what the back end still has mapped is left to the host, which frees it later.
     pub fn drain(&mut self, mut lost: impl FnMut(H::Io)) {
-        self.broken = true;
+        self.shut();
         let Self {
             host,
             slots,
-            used,
+            rows,
             pool,
             refs,
             indirect,
@@ -265,21 +336,26 @@ impl<H: Host> Queue<H> {
             let Some(slot) = slots.get_mut(index) else {
                 continue;
             };
-            if !core::mem::take(&mut slot.waiting) || pool.is_some() {
+            if slot.due == Due::Nothing {
                 continue;
             }
-            let (head, first, count) = (slot.head, slot.first, slot.segments);
-            let row = index * setup.max_segments;
-            let used = used.get_mut(row..).unwrap_or_default();
-            let head = slots
-                .get(usize::from(head))
-                .and_then(|head| head.io.as_ref());
-            if let Some(io) = head {
-                let segments = io.segments().skip(first as usize).take(usize::from(count));
+            if pool.is_some() {
+                slot.due = Due::Nothing;
+                continue;
+            }
+            let head = usize::from(slot.head);
+            let io = slots.get_mut(head).and_then(|head| head.io.take());
+            if let (Some(io), Some(slot)) = (&io, slots.get_mut(index)) {
+                let segments = io.segments().skip(slot.first as usize);
+                let used = slot.used(rows, setup.max_segments);
                 for (segment, used) in segments.zip(used) {
                     end_or_abandon(host, *used, segment.gfn());
                     *used = NO_REF;
                 }
+                slot.due = Due::Nothing;
+            }
+            if let Some(head) = slots.get_mut(head) {
+                head.io = io;
             }
         }
         if let Some(pool) = pool {

@@ -5,190 +5,284 @@ use core::mem::size_of;
 
 use zerocopy::IntoBytes;
 
-use super::{IndirectPage, Outcome, Queue, Slot, Stats};
-use crate::block::host::{Access, GrantRef, Host, Segment, SharedPage};
+use super::{Busy, Due, IndirectPage, Queue, Ring, Setup, Slot, Stats};
+use crate::block::host::{Access, GrantRef, Host, Io, Segment, SharedPage};
 use crate::block::pool::{Granted, Pool, Refs, NO_REF};
 use crate::block::wire::{self, RequestHead, RequestIndirect, WireSegment};
+use crate::shared::PAGE_SIZE;
+
+/// What a queue writes ring requests with: all but its slots.
+pub(super) struct Writer<'a, H: Host> {
+    ring: &'a mut Ring<H::Ring>,
+    rows: &'a mut [u32],
+    indirect: &'a [IndirectPage<H::Page>],
+    indirect_pages: usize,
+    setup: &'a Setup,
+    memory: Memory<'a, H>,
+}
+
+/// What a queue shows a request's memory to the back end with.
+struct Memory<'a, H: Host> {
+    host: &'a H,
+    refs: &'a mut Refs<H>,
+    pool: &'a mut Option<Pool<H>>,
+    stats: &'a mut Stats,
+}
 
 impl<H: Host> Queue<H> {
-    /// Writes a ring request for the next `count` segments, as a request of its own; returns its slot
-    /// and its length in sectors.
-    ///
-    /// The caller has seen that there is all that is taken here.
+    /// Takes a free slot, to write a ring request with.
     #[inline(always)]
-    pub(super) fn write_part<S: Segment<H::Page>>(
+    pub(super) fn writer(&mut self) -> Option<(&mut Slot<H::Io>, Writer<'_, H>)> {
+        let slot = self.slots.get_mut(usize::from(self.free))?;
+        self.free = slot.next;
+        let writer = Writer {
+            ring: &mut self.ring,
+            rows: &mut self.rows,
+            indirect: &self.indirect,
+            indirect_pages: self.indirect_pages,
+            setup: &self.setup,
+            memory: Memory {
+                host: &self.host,
+                refs: &mut self.refs,
+                pool: &mut self.pool,
+                stats: &mut self.stats,
+            },
+        };
+        Some((slot, writer))
+    }
+
+    /// Undoes what was written of a request in `parts` slots, of which `last` is the newest, and frees
+    /// them. What the back end has mapped in that short time is left to the host.
+    #[cold]
+    pub(super) fn take_back(&mut self, io: &H::Io, last: u16, parts: u16) {
+        let mut index = last;
+        for _ in 0..parts {
+            let Some(slot) = self.slots.get_mut(usize::from(index)) else {
+                return;
+            };
+            if slot.due != Due::Nothing {
+                self.ring.unwrite(1);
+                let segments = io.segments().skip(slot.first as usize);
+                let used = slot.used(&mut self.rows, self.setup.max_segments);
+                for (segment, &mut used) in segments.zip(used) {
+                    if let Some(pool) = &mut self.pool {
+                        // A page that is still mapped stays out of use, until the pool is revoked.
+                        if self.setup.persistent
+                            || pool.end(&self.host, &mut self.refs, used).is_ok()
+                        {
+                            pool.put(used);
+                        }
+                    } else if self.host.end(used) {
+                        self.refs.put(&self.host, used);
+                    } else {
+                        self.host.abandon(used, segment.gfn());
+                    }
+                }
+            }
+            index = slot.next;
+            slot.reset();
+            slot.free(&mut self.free);
+        }
+    }
+}
+
+impl<H: Host> Writer<'_, H> {
+    /// Writes a ring request for the next `count` segments, at most [`wire::MAX_SEGMENTS`], with a grant
+    /// for each; returns its length in sectors. What is written when it fails can be taken back.
+    #[inline(always)]
+    pub(super) fn write_direct<S: Segment<H::Page>>(
         &mut self,
+        slot: &mut Slot<H::Io>,
+        due: Due,
         operation: u8,
         sector: u64,
         segments: &mut impl Iterator<Item = S>,
         count: usize,
-    ) -> Option<(&mut Slot<H::Io>, u64)> {
-        let index = self.free.pop()?;
-        let slot = self.slots.get_mut(usize::from(index))?;
-        let mut entry = self.ring.next_entry()?;
-        let id = slot.start(index, operation, count);
-        slot.head = index;
-        slot.outcome = Outcome::Done;
-        slot.first = 0;
-        slot.sector = sector;
-        let row = usize::from(index) * self.setup.max_segments;
-        let used = self.used.get_mut(row..)?.get_mut(..count)?;
-        self.stats.requests += 1;
-        self.stats.segments += count as u64;
-        let handle = self.setup.handle;
-        let mut memory = Memory {
-            host: &self.host,
-            refs: &mut self.refs,
-            stats: &mut self.stats,
-            persistent: self.setup.persistent,
-            writes: operation != wire::OP_READ,
-        };
-
-        if count > wire::MAX_SEGMENTS {
-            let row = usize::from(index) * self.indirect_pages;
-            let pages = self.indirect.get(row..).unwrap_or_default();
-            let mut request = RequestIndirect {
-                operation: wire::OP_INDIRECT,
-                indirect_op: operation,
-                nr_segments: count as u16,
-                id,
-                sector_number: sector,
-                handle,
-                ..RequestIndirect::default()
-            };
-            let sectors =
-                memory.describe_indirect(&mut self.pool, segments, used, pages, &mut request);
-            entry.set(0, &request);
-            return Some((slot, sectors));
-        }
+    ) -> Result<u64, Busy> {
+        let Memory {
+            host, refs, stats, ..
+        } = &mut self.memory;
+        let mut entry = self.ring.next_entry().ok_or(Busy::Ring)?;
         let head = RequestHead {
             operation,
             nr_segments: count as u8,
-            handle,
+            handle: self.setup.handle,
             pad: 0,
-            id,
+            id: slot.start(due, operation, sector, count),
             sector_number: sector,
         };
         entry.set(0, &head);
-        let mut at = size_of::<RequestHead>();
-        let sectors = memory.describe(&mut self.pool, segments, used, |segment| {
-            entry.set(at, &segment);
-            at += size_of::<WireSegment>();
-        });
-        Some((slot, sectors))
+        let access = match operation {
+            wire::OP_READ => Access::ReadWrite,
+            _ => Access::ReadOnly,
+        };
+        let Some(taken) = refs.take_many(host, count) else {
+            slot.segments = 0;
+            return Err(Busy::Grants);
+        };
+        let (mut described, mut sectors) = (0, 0);
+        for (used, &gref) in slot.used.iter_mut().zip(taken.iter().rev()) {
+            let Some((segment, wire)) = segments.next().and_then(describe) else {
+                break;
+            };
+            *used = gref;
+            let wire = WireSegment { gref, ..wire };
+            entry.set_nth(size_of::<RequestHead>(), described, &wire);
+            described += 1;
+            sectors += length(wire);
+            // The call last: nothing of the segment has to be kept across it.
+            host.grant(gref, segment.gfn(), access);
+        }
+        if described != count || count == 0 {
+            slot.segments = described as u16;
+            refs.put_unused(count.saturating_sub(described));
+            return Err(Busy::Malformed);
+        }
+        stats.requests += 1;
+        stats.segments += count as u64;
+        stats.grants += count as u64;
+        Ok(sectors)
+    }
+
+    /// Writes a ring request for the next `count` segments in whatever way they need; else like
+    /// [`write_direct`](Self::write_direct).
+    pub(super) fn write<S: Segment<H::Page>>(
+        &mut self,
+        slot: &mut Slot<H::Io>,
+        operation: u8,
+        sector: u64,
+        segments: &mut impl Iterator<Item = S>,
+        count: usize,
+    ) -> Result<u64, Busy> {
+        if self.memory.pool.is_none() && count <= wire::MAX_SEGMENTS {
+            return self.write_direct(slot, Due::Direct, operation, sector, segments, count);
+        }
+        let (due, indirect) = match count {
+            0..=wire::MAX_SEGMENTS => (Due::Direct, 0),
+            _ => (Due::Indirect, count.div_ceil(wire::SEGMENTS_PER_PAGE)),
+        };
+        let mut entry = self.ring.next_entry().ok_or(Busy::Ring)?;
+        let id = slot.start(due, operation, sector, count);
+        let row = usize::from(slot.index()) * self.indirect_pages;
+        let pages = self.indirect.get(row..).unwrap_or_default();
+        let used = slot.used(self.rows, self.setup.max_segments);
+        let (mut described, mut sectors, mut busy) = (0, 0, Busy::Malformed);
+        for used in used {
+            let Some((segment, wire)) = segments.next().and_then(describe) else {
+                break;
+            };
+            let Some((taken, gref)) = self.memory.show(&segment, operation, self.setup.persistent)
+            else {
+                busy = Busy::Grants;
+                break;
+            };
+            *used = taken;
+            let wire = WireSegment { gref, ..wire };
+            if indirect == 0 {
+                entry.set_nth(size_of::<RequestHead>(), described, &wire);
+            } else if let Some(indirect) = pages.get(described / wire::SEGMENTS_PER_PAGE) {
+                let at = described % wire::SEGMENTS_PER_PAGE * size_of::<WireSegment>();
+                indirect.page.write(at, wire.as_bytes());
+            }
+            described += 1;
+            sectors += length(wire);
+        }
+        if described != count || count == 0 {
+            slot.segments = described as u16;
+            return Err(busy);
+        }
+        self.memory.stats.requests += 1;
+        self.memory.stats.segments += count as u64;
+        let handle = self.setup.handle;
+        if indirect == 0 {
+            let head = RequestHead {
+                operation,
+                nr_segments: count as u8,
+                handle,
+                pad: 0,
+                id,
+                sector_number: sector,
+            };
+            entry.set(0, &head);
+            return Ok(sectors);
+        }
+        let mut request = RequestIndirect {
+            operation: wire::OP_INDIRECT,
+            indirect_op: operation,
+            nr_segments: count as u16,
+            id,
+            sector_number: sector,
+            handle,
+            ..RequestIndirect::default()
+        };
+        let grefs = request.indirect_grefs.iter_mut().zip(pages);
+        for (gref, page) in grefs.take(indirect) {
+            *gref = page.gref;
+        }
+        entry.set(0, &request);
+        self.memory.stats.indirect += 1;
+        Ok(sectors)
     }
 }
 
-/// The parts of a queue that the memory of a request needs.
-struct Memory<'a, H: Host> {
-    host: &'a H,
-    refs: &'a mut Refs<H>,
-    stats: &'a mut Stats,
-    persistent: bool,
-    writes: bool,
-}
-
 impl<H: Host> Memory<'_, H> {
-    /// Grants a segment for each place in `used`, keeps there what was taken for it, and hands its
-    /// description to `put`. Returns the length of all in sectors.
-    #[inline(always)]
-    fn describe<S: Segment<H::Page>>(
+    /// Shows a segment to the back end: what is to be kept in the slot for it, and its grant. `None`:
+    /// there is no page or no reference.
+    fn show<S: Segment<H::Page>>(
         &mut self,
-        pool: &mut Option<Pool<H>>,
-        segments: &mut impl Iterator<Item = S>,
-        used: &mut [u32],
-        mut put: impl FnMut(WireSegment),
-    ) -> u64 {
-        let access = if self.persistent || !self.writes {
+        segment: &S,
+        operation: u8,
+        persistent: bool,
+    ) -> Option<(u32, GrantRef)> {
+        // With persistent grants, a back end maps whatever it is given for reading and writing.
+        let access = if persistent || operation == wire::OP_READ {
             Access::ReadWrite
         } else {
             Access::ReadOnly
         };
-        let mut sectors = 0;
-        if let Some(pool) = pool {
-            for used in used {
-                let Some(segment) = segments.next() else {
-                    break;
-                };
-                let gref = self.copy(pool, &segment, used, access);
-                put(describe(&segment, gref, &mut sectors));
-            }
-            return sectors;
-        }
-        self.stats.grants += used.len() as u64;
-        let refs = self.refs.take_many(used.len());
-        for (used, &gref) in used.iter_mut().zip(refs) {
-            let Some(segment) = segments.next() else {
-                break;
-            };
-            *used = gref;
-            put(describe(&segment, gref, &mut sectors));
-            // The call last: nothing of the segment has to be kept across it.
+        let Some(pool) = self.pool else {
+            let gref = self.refs.take(self.host)?;
             self.host.grant(gref, segment.gfn(), access);
-        }
-        sectors
-    }
-
-    /// Takes a page of the pool for `segment`, copies to it what is written, and returns the reference
-    /// that grants it.
-    #[inline(always)]
-    fn copy<S: Segment<H::Page>>(
-        &mut self,
-        pool: &mut Pool<H>,
-        segment: &S,
-        used: &mut u32,
-        access: Access,
-    ) -> GrantRef {
-        let index = pool.take().unwrap_or(u32::MAX);
-        *used = index;
-        let granted = pool.grant(self.host, self.refs, index, access);
+            self.stats.grants += 1;
+            return Some((gref, gref));
+        };
+        let index = pool.take()?;
+        let Some(granted) = pool.grant(self.host, self.refs, index, access) else {
+            pool.put(index);
+            return None;
+        };
         match granted {
-            Some(Granted::Already(_)) => self.stats.persistent_hits += 1,
-            _ => self.stats.grants += 1,
+            Granted::Already(_) => self.stats.persistent_hits += 1,
+            Granted::Now(_) => self.stats.grants += 1,
         }
-        if let (true, Some(page)) = (self.writes, pool.page(index)) {
+        if let (true, Some(page)) = (operation != wire::OP_READ, pool.page(index)) {
             segment.copy_to(page);
             self.stats.bounces += 1;
         }
-        granted.map_or(NO_REF, Granted::gref)
-    }
-
-    /// Like [`describe`](Self::describe), into indirect pages, which it names in the request.
-    #[inline(never)]
-    fn describe_indirect<S: Segment<H::Page>>(
-        mut self,
-        pool: &mut Option<Pool<H>>,
-        segments: &mut impl Iterator<Item = S>,
-        used: &mut [u32],
-        pages: &[IndirectPage<H::Page>],
-        request: &mut RequestIndirect,
-    ) -> u64 {
-        self.stats.indirect += 1;
-        let needed = used.len().div_ceil(wire::SEGMENTS_PER_PAGE);
-        for (gref, page) in request.indirect_grefs.iter_mut().zip(pages).take(needed) {
-            *gref = page.gref;
-        }
-        let mut at = 0;
-        self.describe(pool, segments, used, |segment| {
-            if let Some(indirect) = pages.get(at / wire::SEGMENTS_PER_PAGE) {
-                let at = at % wire::SEGMENTS_PER_PAGE * size_of::<WireSegment>();
-                indirect.page.write(at, segment.as_bytes());
-            }
-            at += 1;
-        })
+        Some((index, granted.gref()))
     }
 }
 
-/// A segment as the back end gets it; its length is added to `sectors`.
+/// A segment as the back end gets it, but for its grant; `None` if it is not made of whole sectors
+/// within one page.
 #[inline(always)]
-fn describe<P>(segment: &impl Segment<P>, gref: GrantRef, sectors: &mut u64) -> WireSegment {
-    let first = segment.offset() / wire::SECTOR_SIZE;
-    let length = segment.len() / wire::SECTOR_SIZE;
-    *sectors += u64::from(length);
-    WireSegment {
-        gref,
-        first_sect: first as u8,
-        last_sect: (first + length).wrapping_sub(1) as u8,
-        pad: 0,
+fn describe<P, S: Segment<P>>(segment: S) -> Option<(S, WireSegment)> {
+    let (offset, len) = (segment.offset(), segment.len());
+    let end = u64::from(offset) + u64::from(len);
+    if (offset | len) % wire::SECTOR_SIZE != 0 || len == 0 || end > PAGE_SIZE as u64 {
+        return None;
     }
+    let wire = WireSegment {
+        gref: NO_REF,
+        first_sect: (offset / wire::SECTOR_SIZE) as u8,
+        last_sect: (end / u64::from(wire::SECTOR_SIZE)).wrapping_sub(1) as u8,
+        pad: 0,
+    };
+    Some((segment, wire))
+}
+
+/// Its length in sectors.
+#[inline(always)]
+fn length(segment: WireSegment) -> u64 {
+    u64::from(segment.last_sect) + 1 - u64::from(segment.first_sect)
 }

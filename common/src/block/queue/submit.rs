@@ -1,10 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The way in: a request becomes one or more ring requests.
 
-use super::{Busy, Outcome, Queue};
-use crate::block::host::{Host, Io, Op, Segment};
+use super::{Busy, Due, Queue};
+use crate::block::host::{Host, Io, Op};
 use crate::block::wire::{self, RequestDiscard, RequestHead};
-use crate::shared::PAGE_SIZE;
+
+/// The ring requests of one request so far.
+#[derive(Default)]
+struct Written {
+    /// The slot of the first.
+    head: u16,
+    /// The slot of the last.
+    last: u16,
+    parts: u16,
+}
 
 impl<H: Host> Queue<H> {
     /// Writes a request into the ring. The back end sees it after [`push`](Self::push).
@@ -12,7 +21,7 @@ impl<H: Host> Queue<H> {
     /// A request that is not taken comes back with the reason, and nothing has changed.
     #[inline]
     pub fn submit(&mut self, io: H::Io) -> Result<(), (H::Io, Busy)> {
-        if self.closed || self.broken {
+        if self.closed {
             return Err((io, Busy::Closed));
         }
         let data = match io.op() {
@@ -46,31 +55,56 @@ impl<H: Host> Queue<H> {
         notify
     }
 
+    /// Reads or writes: the way of most requests. What is not one direct ring request of as many segments
+    /// as expected, with a grant for each and nothing after it, goes [another
+    /// way](Self::transfer_counted).
     #[inline]
     fn transfer(&mut self, io: H::Io, operation: u8, fua: bool) -> Result<(), (H::Io, Busy)> {
-        let Some(total) = count_whole(&io) else {
-            return Err((io, Busy::Malformed));
+        let count = io.expected_segments();
+        if fua || count > wire::MAX_SEGMENTS || self.pool.is_some() {
+            return self.transfer_counted(io, operation, fua);
+        }
+        let Some((slot, mut writer)) = self.writer() else {
+            return Err((io, Busy::Ring));
         };
-        let max = self.setup.max_segments;
-        let parts = if total <= max {
-            1
-        } else {
-            total.div_ceil(max.max(1))
-        };
-        if total == 0 || parts > self.slots.len() {
+        let (sector, mut segments) = (io.sector(), io.segments());
+        let written =
+            writer.write_direct(slot, Due::Whole, operation, sector, &mut segments, count);
+        let whole = written.is_ok() && segments.next().is_none();
+        drop(segments);
+        if whole {
+            slot.io = Some(io);
+            return Ok(());
+        }
+        let index = slot.index();
+        self.take_back(&io, index, 1);
+        self.transfer_counted(io, operation, fua)
+    }
+
+    /// Reads or writes in as many ring requests as it takes, and makes durable what has to be.
+    #[inline(never)]
+    fn transfer_counted(
+        &mut self,
+        io: H::Io,
+        operation: u8,
+        fua: bool,
+    ) -> Result<(), (H::Io, Busy)> {
+        let count = io.segments().count();
+        let parts = count.div_ceil(self.setup.max_segments.max(1));
+        if count == 0 || parts > self.slots.len() {
             return Err((io, Busy::Malformed));
         }
-        if parts > self.free.len() || parts > self.ring.free() as usize {
+        if !self.has_free(parts) {
             return Err((io, Busy::Ring));
         }
         if self
             .pool
             .as_ref()
-            .is_some_and(|pool| pool.available() < total)
+            .is_some_and(|pool| pool.available() < count)
         {
             return Err((io, Busy::Pages));
         }
-        if !self.refs.reserve(&self.host, total) {
+        if self.pool.is_none() && !self.refs.reserve(&self.host, count) {
             return Err((io, Busy::Grants));
         }
 
@@ -78,59 +112,80 @@ impl<H: Host> Queue<H> {
         // may answer while the data is still in it: where it can flush, that follows the write. A
         // barrier carries its data directly; what does not fit is written, then flushed, too.
         let features = self.setup.features;
-        let barrier = fua && features.barrier && !features.flush && total <= wire::MAX_SEGMENTS;
+        let barrier = fua && features.barrier && !features.flush && count <= wire::MAX_SEGMENTS;
         let operation = if barrier {
             wire::OP_WRITE_BARRIER
         } else {
             operation
         };
         let then_flush = fua && !barrier && (features.flush || features.barrier);
-        self.stats.flushes += u64::from(barrier);
 
-        let head = if parts == 1 {
-            let written = self.write_part(operation, io.sector(), &mut io.segments(), total);
-            written.map(|(slot, _)| slot)
-        } else {
-            let head = self.write_parts(operation, &io, total);
-            head.and_then(|head| self.slots.get_mut(usize::from(head)))
-        };
-        if let Some(slot) = head {
-            slot.parts = parts as u16;
+        let mut written = Written::default();
+        if let Err(busy) = self.write_parts(operation, &io, count, &mut written) {
+            self.take_back(&io, written.last, written.parts);
+            return Err((io, busy));
+        }
+        if let Some(slot) = self.slots.get_mut(usize::from(written.head)) {
+            slot.more = written.parts.saturating_sub(1);
             slot.then_flush = then_flush;
             slot.io = Some(io);
+        }
+        self.stats.flushes += u64::from(barrier);
+        Ok(())
+    }
+
+    /// Writes a request of `count` segments as one ring request or several.
+    fn write_parts(
+        &mut self,
+        operation: u8,
+        io: &H::Io,
+        count: usize,
+        written: &mut Written,
+    ) -> Result<(), Busy> {
+        let max = self.setup.max_segments.max(1);
+        let (mut sector, mut segments) = (io.sector(), io.segments());
+        for first in (0..count).step_by(max) {
+            let (slot, mut writer) = self.writer().ok_or(Busy::Ring)?;
+            let index = slot.index();
+            if written.parts == 0 {
+                written.head = index;
+            }
+            slot.head = written.head;
+            slot.first = first as u32;
+            slot.next = written.last;
+            written.last = index;
+            written.parts += 1;
+            let part = max.min(count - first);
+            let sectors = writer.write(slot, operation, sector, &mut segments, part)?;
+            sector = sector.wrapping_add(sectors);
         }
         Ok(())
     }
 
-    /// Writes several ring requests; returns the slot of the first.
-    #[inline(never)]
-    fn write_parts(&mut self, operation: u8, io: &H::Io, total: usize) -> Option<u16> {
-        let mut sector = io.sector();
-        let mut segments = io.segments();
-        let (mut head, mut first) = (None, 0);
-        while first < total {
-            let count = self.setup.max_segments.min(total - first);
-            let (slot, sectors) = self.write_part(operation, sector, &mut segments, count)?;
-            slot.head = *head.get_or_insert(slot.head);
-            slot.first = first as u32;
-            sector = sector.wrapping_add(sectors);
-            first += count;
-        }
-        head
+    /// Whether so many slots are free.
+    fn has_free(&self, count: usize) -> bool {
+        let mut index = self.free;
+        (0..count).all(|_| match self.slots.get(usize::from(index)) {
+            Some(slot) => {
+                index = slot.next;
+                true
+            }
+            None => false,
+        })
     }
 
     fn flush(&mut self, io: H::Io) -> Result<(), (H::Io, Busy)> {
         let Some(operation) = self.flush_operation() else {
             return Err((io, Busy::Unsupported));
         };
-        let Some(index) = self.take_slot() else {
+        let index = self.free;
+        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
             return Err((io, Busy::Ring));
         };
-        if let Some(slot) = self.slots.get_mut(usize::from(index)) {
-            slot.sector = io.sector();
-            slot.io = Some(io);
-        }
-        self.write_flush(index, operation);
+        self.free = slot.next;
+        let sector = io.sector();
+        slot.io = Some(io);
+        self.write_flush(index, operation, sector);
         Ok(())
     }
 
@@ -143,29 +198,14 @@ impl<H: Host> Queue<H> {
         }
     }
 
-    /// Takes a slot for a request that is one ring request without segments.
-    fn take_slot(&mut self) -> Option<u16> {
-        if self.ring.free() == 0 {
-            return None;
-        }
-        let index = self.free.pop()?;
-        let slot = self.slots.get_mut(usize::from(index))?;
-        slot.head = index;
-        slot.parts = 1;
-        slot.first = 0;
-        slot.then_flush = false;
-        slot.outcome = Outcome::Done;
-        Some(index)
-    }
-
-    pub(super) fn write_flush(&mut self, index: u16, operation: u8) {
+    pub(super) fn write_flush(&mut self, index: u16, operation: u8, sector: u64) {
         let (Some(slot), Some(mut entry)) = (
             self.slots.get_mut(usize::from(index)),
             self.ring.next_entry(),
         ) else {
             return;
         };
-        let id = slot.start(index, operation, 0);
+        let id = slot.start(Due::Direct, operation, sector, 0);
         let handle = self.setup.handle;
         entry.set(
             0,
@@ -185,40 +225,26 @@ impl<H: Host> Queue<H> {
         if !features.discard || secure && !features.secure {
             return Err((io, Busy::Unsupported));
         }
-        let Some(index) = self.take_slot() else {
+        let Some(slot) = self.slots.get_mut(usize::from(self.free)) else {
             return Err((io, Busy::Ring));
         };
-        let (Some(slot), Some(mut entry)) = (
-            self.slots.get_mut(usize::from(index)),
-            self.ring.next_entry(),
-        ) else {
+        let Some(mut entry) = self.ring.next_entry() else {
             return Err((io, Busy::Ring));
         };
+        self.free = slot.next;
         let request = RequestDiscard {
             operation: wire::OP_DISCARD,
             flag: if secure { wire::DISCARD_SECURE } else { 0 },
             handle: self.setup.handle,
             pad: 0,
-            id: slot.start(index, wire::OP_DISCARD, 0),
+            id: slot.start(Due::Direct, wire::OP_DISCARD, io.sector(), 0),
             sector_number: io.sector(),
             nr_sectors: io.sectors(),
         };
         entry.set(0, &request);
-        slot.sector = io.sector();
         slot.io = Some(io);
         self.stats.requests += 1;
         self.stats.discards += 1;
         Ok(())
     }
-}
-
-/// The number of segments, if each is made of whole sectors within one page.
-#[inline]
-fn count_whole<P>(io: &impl Io<P>) -> Option<usize> {
-    io.segments().try_fold(0usize, |count, segment| {
-        let (offset, len) = (segment.offset(), segment.len());
-        let whole = (offset | len) % wire::SECTOR_SIZE == 0 && len != 0;
-        let within = u64::from(offset) + u64::from(len) <= PAGE_SIZE as u64;
-        (whole && within).then_some(count + 1)
-    })
 }

@@ -68,8 +68,6 @@ struct PeerDriver {
     _opaque: [u8; 0],
 }
 
-type Done = extern "C" fn(*mut c_void, *const Io, c_int);
-
 extern "C" {
     fn peer_grant(table: *mut c_void, gref: u32, gfn: u64, readonly: c_int);
     fn peer_end(table: *mut c_void, gref: u32) -> c_int;
@@ -77,7 +75,7 @@ extern "C" {
     fn peer_driver_free(driver: *mut PeerDriver);
     fn peer_driver_submit(driver: *mut PeerDriver, io: *const Io) -> c_int;
     fn peer_driver_push(driver: *mut PeerDriver) -> c_int;
-    fn peer_driver_reap(driver: *mut PeerDriver, done: Done, to: *mut c_void) -> c_int;
+    fn peer_driver_reap(driver: *mut PeerDriver, sum: *mut u64) -> c_int;
 }
 
 fn start(memory: &Memory) -> *mut c_void {
@@ -120,13 +118,9 @@ impl Device for CDevice {
     }
 
     fn reap(&mut self) -> u64 {
-        extern "C" fn done(to: *mut c_void, io: *const Io, status: c_int) {
-            // SAFETY: `to` is the sum below, and `io` a request that lives for ever.
-            unsafe { *to.cast::<u64>() += (*io).sector + u64::from(status == 0) }
-        }
-        let mut sum = 0_u64;
+        let mut sum = 0;
         // SAFETY: the driver lives, and the sum outlives the call.
-        let broken = unsafe { peer_driver_reap(self.driver, done, (&raw mut sum).cast()) };
+        let broken = unsafe { peer_driver_reap(self.driver, &raw mut sum) };
         assert_eq!(broken, 0);
         sum
     }
@@ -141,7 +135,9 @@ impl Drop for CDevice {
 
 /// The operating system under the engine: a grant table, and references that never run out.
 pub(crate) struct Bare {
-    table: Memory,
+    /// The grant table: where `_memory` is.
+    table: *mut c_void,
+    _memory: Memory,
     next: Cell<GrantRef>,
 }
 
@@ -184,8 +180,12 @@ impl block::Io<NoPage> for &'static Io {
     fn sectors(&self) -> u64 {
         u64::from(self.segments) * 8
     }
+    fn expected_segments(&self) -> usize {
+        self.segments as usize
+    }
     fn segments(&self) -> impl Iterator<Item = Piece> {
-        self.segment.iter().take(self.segments as usize).copied()
+        let segments = self.segment.get(..self.segments as usize);
+        segments.unwrap_or_default().iter().copied()
     }
 }
 
@@ -217,11 +217,11 @@ impl Platform for Bare {
     fn grant(&self, gref: GrantRef, gfn: u64, access: Access) {
         let readonly = c_int::from(access == Access::ReadOnly);
         // SAFETY: references are claimed, so below 512, and the table has as many entries.
-        unsafe { peer_grant(start(&self.table), gref, gfn, readonly) }
+        unsafe { peer_grant(self.table, gref, gfn, readonly) }
     }
     fn end(&self, gref: GrantRef) -> bool {
         // SAFETY: as in `grant`.
-        unsafe { peer_end(start(&self.table), gref) != 0 }
+        unsafe { peer_end(self.table, gref) != 0 }
     }
     fn try_release(&self, gref: GrantRef) -> bool {
         self.end(gref)
@@ -237,12 +237,23 @@ pub(crate) struct RustDevice {
     back: CBack,
 }
 
+impl RustDevice {
+    /// A function of its own, as it is for the driver in C: an operating system calls once for each
+    /// request.
+    #[inline(never)]
+    fn submit_one(&mut self, io: &'static Io) -> bool {
+        self.queue.submit(io).is_ok()
+    }
+}
+
 impl Device for RustDevice {
     fn new() -> Self {
         let memory = Memory::new(1);
         let ring = RustFront::new(memory.clone()).expect("a page holds a ring");
+        let table = Memory::new(1);
         let host = Bare {
-            table: Memory::new(1),
+            table: start(&table),
+            _memory: table,
             next: Cell::new(8),
         };
         let setup = Setup {
@@ -262,7 +273,7 @@ impl Device for RustDevice {
 
     fn submit(&mut self, ios: &'static [Io]) -> bool {
         for io in ios {
-            assert!(self.queue.submit(io).is_ok());
+            assert!(self.submit_one(io));
         }
         self.queue.push()
     }
