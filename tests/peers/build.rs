@@ -38,6 +38,8 @@ fn main() {
         .file("c/ring.c")
         .file("c/layout.c")
         .file("c/driver.c")
+        .file("c/net.c")
+        .file("c/net_driver.c")
         .flag("-isystem")
         .flag(folder)
         .define("__XEN_TOOLS__", None)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Xen's macros, compiled in C (`c/ring.c`).
 
+pub mod net;
+
 use std::ffi::{c_char, c_int, c_uint, c_void, CStr};
 use std::mem::size_of;
 

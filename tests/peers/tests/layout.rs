@@ -8,6 +8,10 @@
 fn against_xen_headers() {}
 
 #[cfg(xen_headers)]
+#[path = "layout/net.rs"]
+mod net;
+
+#[cfg(xen_headers)]
 mod against_xen_headers {
     use std::collections::BTreeMap;
     use std::mem::{offset_of, size_of};
@@ -182,6 +186,9 @@ mod against_xen_headers {
             ("XENSTORE_REL_PATH_MAX", xs::XENSTORE_REL_PATH_MAX),
         ] {
             same(name, ours as u64);
+        }
+        for (name, ours) in crate::net::facts() {
+            same(name, ours);
         }
         same("BLKIF_RSP_ERROR", as_c(blk::RSP_ERROR));
         same("BLKIF_RSP_EOPNOTSUPP", as_c(blk::RSP_EOPNOTSUPP));
