@@ -3,8 +3,11 @@
  * Functions around what the network stack has only as static inlines, for
  * `portico::net`.
  */
+#include <linux/bpf.h>
+#include <linux/bpf_trace.h>
 #include <linux/etherdevice.h>
 #include <linux/export.h>
+#include <linux/filter.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
 #include <net/page_pool/helpers.h>
@@ -208,6 +211,45 @@ struct page_pool *portico_page_pool_create(struct net_device *dev,
 	return page_pool_create(&params);
 }
 EXPORT_SYMBOL_GPL(portico_page_pool_create);
+
+int portico_xdp_rxq_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
+			unsigned int queue, struct page_pool *pool)
+{
+	int err = xdp_rxq_info_reg(rxq, dev, queue, 0);
+
+	if (err)
+		return err;
+	err = xdp_rxq_info_reg_mem_model(rxq, MEM_TYPE_PAGE_POOL, pool);
+	if (err)
+		xdp_rxq_info_unreg(rxq);
+	return err;
+}
+EXPORT_SYMBOL_GPL(portico_xdp_rxq_reg);
+
+u32 portico_xdp_run(struct bpf_prog *prog, struct xdp_buff *xdp)
+{
+	return bpf_prog_run_xdp(prog, xdp);
+}
+EXPORT_SYMBOL_GPL(portico_xdp_run);
+
+struct xdp_frame *portico_xdp_to_frame(struct xdp_buff *xdp)
+{
+	return xdp_convert_buff_to_frame(xdp);
+}
+EXPORT_SYMBOL_GPL(portico_xdp_to_frame);
+
+void portico_xdp_exception(struct net_device *dev, struct bpf_prog *prog,
+			   u32 act)
+{
+	trace_xdp_exception(dev, prog, act);
+}
+EXPORT_SYMBOL_GPL(portico_xdp_exception);
+
+void portico_store_release(void **to, void *value)
+{
+	smp_store_release(to, value);
+}
+EXPORT_SYMBOL_GPL(portico_store_release);
 
 void portico_page_pool_put(struct page *page)
 {

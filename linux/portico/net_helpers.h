@@ -87,6 +87,14 @@ bool portico_skb_needs_gso(struct sk_buff *skb);
 struct page_pool *portico_page_pool_create(struct net_device *dev,
 					   unsigned int queue,
 					   unsigned int size);
+int portico_xdp_rxq_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
+			unsigned int queue, struct page_pool *pool);
+u32 portico_xdp_run(struct bpf_prog *prog, struct xdp_buff *xdp);
+struct xdp_frame *portico_xdp_to_frame(struct xdp_buff *xdp);
+void portico_xdp_exception(struct net_device *dev, struct bpf_prog *prog,
+			   u32 act);
+void portico_store_release(void **to, void *value);
+
 void portico_page_pool_put(struct page *page);
 
 #endif

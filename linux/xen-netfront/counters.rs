@@ -30,6 +30,14 @@ pub(crate) struct Counters {
     /// Times that there was no page to receive into.
     pub(crate) rx_no_page: Counter,
     pub(crate) rx_gso_checksum_fixup: Counter,
+    /// Frames of XDP programs that were sent.
+    pub(crate) tx_xdp: Counter,
+    pub(crate) rx_xdp_pass: Counter,
+    pub(crate) rx_xdp_drop: Counter,
+    pub(crate) rx_xdp_tx: Counter,
+    pub(crate) rx_xdp_redirect: Counter,
+    /// Frames that XDP programs were not given: they are dropped.
+    pub(crate) rx_xdp_too_long: Counter,
 }
 
 /// The sum over all queues.
@@ -50,7 +58,7 @@ pub(crate) fn total(dev: &NetDevice<Net>) -> Stats {
 }
 
 /// What `ethtool -S` shows of a queue, in its order.
-fn of_queue(data: &NetQueue, tx: TxStats, rx: RxStats) -> [(&'static str, u64); 24] {
+fn of_queue(data: &NetQueue, tx: TxStats, rx: RxStats) -> [(&'static str, u64); 30] {
     let c = &data.counters;
     [
         ("tx_packets", c.tx_packets.get()),
@@ -64,11 +72,17 @@ fn of_queue(data: &NetQueue, tx: TxStats, rx: RxStats) -> [(&'static str, u64); 
         ("tx_ring_full", tx.ring_full),
         ("tx_notifications", tx.notifications),
         ("tx_notifications_saved", tx.notifications_saved),
+        ("tx_xdp", c.tx_xdp.get()),
         ("rx_packets", c.rx_packets.get()),
         ("rx_bytes", c.rx_bytes.get()),
         ("rx_errors", c.rx_errors.get()),
         ("rx_dropped", c.rx_dropped.get()),
         ("rx_no_page", c.rx_no_page.get()),
+        ("rx_xdp_pass", c.rx_xdp_pass.get()),
+        ("rx_xdp_drop", c.rx_xdp_drop.get()),
+        ("rx_xdp_tx", c.rx_xdp_tx.get()),
+        ("rx_xdp_redirect", c.rx_xdp_redirect.get()),
+        ("rx_xdp_too_long", c.rx_xdp_too_long.get()),
         ("rx_fragments", rx.fragments),
         ("rx_gso", rx.gso),
         ("rx_buffers", rx.buffers),

@@ -5,7 +5,11 @@
 //! xenbus calls [`probe`](xenbus::Driver::probe), then `otherend_changed` whenever the back end's state
 //! changes, `resume` after the domain was restored, and `remove`.
 
-use kernel::{device::Core, prelude::*, sync::Arc};
+use kernel::{
+    device::Core,
+    prelude::*,
+    sync::{atomic::Relaxed, Arc},
+};
 use portico::{
     work::Delayed,
     xenbus::{self, Device, State},
@@ -47,6 +51,7 @@ impl xenbus::Driver for Netfront {
 
     fn otherend_changed(dev: &Device<Core<'_>>, this: Pin<&Self>, state: State) {
         let front = &this.front;
+        front.net.data().peer.store(state as u32, Relaxed);
         match Step::next(dev.state(), state) {
             Step::Wait => {}
             Step::SetUp | Step::Connect => {

@@ -3,7 +3,6 @@
 //! One device: its hand-shake, its connection, its life and death.
 
 use kernel::{
-    cpu::nr_cpu_ids,
     device::Core,
     new_mutex,
     prelude::*,
@@ -31,6 +30,7 @@ use crate::{
     rx::{RxLink, RxLive},
     tx::{TxLink, TxLive},
     works::{Attend, Refill},
+    xdp,
 };
 
 /// How long the back end may take for a step of its own, in milliseconds.
@@ -147,7 +147,7 @@ impl Front {
             // The driver was unbound and comes back: so does the back end.
             dev.switch_state(State::Initialising);
         }
-        let queues = params::now().max_queues.min(nr_cpu_ids());
+        let queues = params::now().max_queues;
         let setup = Setup {
             parent: dev.as_ref(),
             queues: u16::try_from(queues)?,
@@ -193,6 +193,7 @@ impl Front {
         let own = negotiate::Device::read(&dev.node()).map_err(refused)?;
         let offer = Offer::read(&dev.otherend_keys()?).map_err(refused)?;
         let shape = Shape::choose(&params::now(), &offer, net.queues().len() as u32);
+        let headroom = xdp::headroom(net.has_xdp());
         let bounce = !(own.trusted && params::trusted());
 
         let mut connection = self.connection.lock();
@@ -210,7 +211,7 @@ impl Front {
             for (pair, wires) in pairs.iter().zip(connection.wires.iter()) {
                 keys.push(pair.keys(wires)?, GFP_KERNEL)?;
             }
-            negotiate::publish(&shape, keys.into_iter(), None, 0, |key, value| {
+            negotiate::publish(&shape, keys.into_iter(), None, headroom, |key, value| {
                 node.write(key, value)
             })
         })?;
@@ -331,7 +332,7 @@ impl Front {
 }
 
 /// Waits until `done` is true, looking every now and then; `false` if that took too long.
-fn wait(milliseconds: u32, done: impl Fn() -> bool) -> bool {
+pub(crate) fn wait(milliseconds: u32, done: impl Fn() -> bool) -> bool {
     for _ in 0..milliseconds / LOOK_MS {
         if done() {
             return true;

@@ -5,16 +5,16 @@
 use kernel::{
     new_mutex,
     prelude::*,
-    sync::{aref::ARef, Arc, Mutex},
+    sync::{aref::ARef, atomic::Atomic, Arc, Mutex},
 };
 use portico::{
     event::{Handler, Verdict},
     net::{
         Channels, DriverInfo, Features, Flag, Names, NetDevice, Operations, Poll, Polled, Queue,
-        Rings, Rtnl, SkBuff, SpinLockBh, Stats, TxQueue, Values,
+        Rings, Rtnl, SkBuff, SpinLockBh, Stats, TxQueue, Values, XdpFrames,
     },
     new_spinlock_bh,
-    xenbus::Device,
+    xenbus::{Device, State},
 };
 use portico_core::net::{
     negotiate::{Offer, DEFAULT_MTU},
@@ -26,6 +26,7 @@ use crate::{
     counters::{self, Counters},
     rx::{self, RxLink},
     tx::{self, TxLink},
+    xdp,
 };
 
 /// The driver.
@@ -35,6 +36,8 @@ pub(crate) struct Net;
 #[pin_data]
 pub(crate) struct Shared {
     pub(crate) xenbus: ARef<Device>,
+    /// The state of the back end as it was last heard of.
+    pub(crate) peer: Atomic<u32>,
     /// What the back end offers.
     #[pin]
     pub(crate) offer: Mutex<Offer>,
@@ -44,6 +47,7 @@ impl Shared {
     pub(crate) fn new(xenbus: ARef<Device>) -> impl PinInit<Self> {
         pin_init!(Self {
             xenbus,
+            peer: Atomic::new(State::Unknown as u32),
             offer <- new_mutex!(Offer::default(), "Shared::offer"),
         })
     }
@@ -154,7 +158,7 @@ impl Operations for Net {
 
     #[inline]
     fn poll(
-        _dev: &NetDevice<Self>,
+        dev: &NetDevice<Self>,
         queue: &Queue<Self>,
         poll: &Poll<'_, Self>,
         budget: u32,
@@ -163,7 +167,7 @@ impl Operations for Net {
         if budget == 0 {
             return Polled::Done(0);
         }
-        rx::poll(queue, poll, budget)
+        rx::poll(dev, queue, poll, budget)
     }
 
     fn stats(dev: &NetDevice<Self>) -> Stats {
@@ -171,6 +175,9 @@ impl Operations for Net {
     }
 
     fn change_mtu(dev: &NetDevice<Self>, mtu: u32) -> Result {
+        if dev.has_xdp() && mtu > xdp::MAX_MTU {
+            return Err(EINVAL);
+        }
         if mtu > DEFAULT_MTU && !dev.features().contains(Features::SG) {
             return Err(EINVAL);
         }
@@ -225,6 +232,20 @@ impl Operations for Net {
             None => {}
         }
         queue.schedule();
+    }
+
+    fn xdp_change(dev: &NetDevice<Self>, on: bool) -> Result<(), (Error, &'static CStr)> {
+        xdp::change(dev, on)
+    }
+
+    fn xdp_xmit(
+        _dev: &NetDevice<Self>,
+        queue: &Queue<Self>,
+        link: &mut TxLink,
+        stack: TxQueue<'_>,
+        frames: &mut XdpFrames<'_>,
+    ) {
+        tx::xdp_xmit(queue, link, stack, frames);
     }
 
     fn driver_info(dev: &NetDevice<Self>) -> DriverInfo<'_> {

@@ -10,13 +10,19 @@ use kernel::sync::Arc;
 use portico::{
     event::Notifier,
     host::Host,
-    net::{NewSkb, Outgoing, Poll, Polled, Queue},
+    net::{
+        NetDevice, NewSkb, Outgoing, Poll, Polled, PoolPage, Program, Queue, XdpVerdict,
+        XDP_HEADROOM, XDP_MAX_LEN,
+    },
     work::Delayed,
 };
-use portico_core::net::{wire::NR_SLOTS_MIN, Frame, RxQueue, Violation};
+use portico_core::net::{
+    wire::NR_SLOTS_MIN, Frame, HashType, Meta, RxFragment, RxQueue, Violation,
+};
 
 use crate::{
     net::{Net, NetQueue},
+    tx,
     works::{Attend, Refill},
 };
 
@@ -66,14 +72,30 @@ impl RxLive {
 
     /// Receives up to `budget` frames and fills the ring up.
     #[inline]
-    fn poll(&mut self, data: &NetQueue, poll: &Poll<'_, Net>, budget: u32) -> Polled {
+    fn poll(
+        &mut self,
+        dev: &NetDevice<Net>,
+        queue: &Queue<Net>,
+        poll: &Poll<'_, Net>,
+        budget: u32,
+    ) -> Polled {
+        let data = queue.data();
         if self.queue.is_broken() {
             return Polled::Done(0);
         }
         let before = self.queue.stats();
-        let received = self.queue.receive(budget, |frame| {
-            receive(data, poll, frame);
+        let mut xdp = poll.xdp_program(dev).map(|program| Xdp {
+            program,
+            sent: false,
+            redirected: false,
         });
+        let received = self.queue.receive(budget, |frame| match &mut xdp {
+            None => receive(data, poll, frame),
+            Some(xdp) => xdp.receive(queue, poll, frame),
+        });
+        if let Some(xdp) = xdp {
+            xdp.finish(queue, poll);
+        }
         let after = self.queue.stats();
         let errors = (after.failed - before.failed) + (after.malformed - before.malformed);
         if errors != 0 {
@@ -121,13 +143,24 @@ fn receive(data: &NetQueue, poll: &Poll<'_, Net>, frame: &mut Frame<'_, Host<Out
     let counters = &data.counters;
     let bytes = frame.bytes();
     let meta = *frame.meta();
-    let Some(mut skb) = packet(poll, frame) else {
+    let Some(skb) = packet(poll, frame) else {
         counters.rx_dropped.add(1);
         return;
     };
+    pass_up(data, poll, skb, bytes, &meta);
+}
+
+/// Passes a packet up.
+#[inline]
+fn pass_up(data: &NetQueue, poll: &Poll<'_, Net>, mut skb: NewSkb, bytes: u32, meta: &Meta) {
+    let counters = &data.counters;
     skb.set_checksum(meta.checksum);
     if let Some(gso) = meta.gso {
         skb.set_gso(gso);
+    }
+    if let Some(hash) = meta.hash {
+        let l4 = matches!(hash.kind, HashType::Ipv4Tcp | HashType::Ipv6Tcp);
+        skb.set_hash(hash.value, l4);
     }
     match poll.receive(skb) {
         Ok(fixed) => {
@@ -139,6 +172,76 @@ fn receive(data: &NetQueue, poll: &Poll<'_, Net>, frame: &mut Frame<'_, Host<Out
         }
         Err(_) => counters.rx_errors.add(1),
     }
+}
+
+/// The XDP program of a poll, and what is left to do for it.
+struct Xdp<'a> {
+    program: Program<'a>,
+    sent: bool,
+    redirected: bool,
+}
+
+impl Xdp<'_> {
+    /// Runs the program on a frame. It takes frames in one page only.
+    fn receive(
+        &mut self,
+        queue: &Queue<Net>,
+        poll: &Poll<'_, Net>,
+        frame: &mut Frame<'_, Host<Outgoing>>,
+    ) {
+        let data = queue.data();
+        let counters = &data.counters;
+        let bytes = frame.bytes();
+        let meta = *frame.meta();
+        let whole = frame.next().filter(|piece| piece.len == bytes);
+        let Some((page, offset)) = whole.and_then(|piece| with_headroom(poll, piece)) else {
+            counters.rx_xdp_too_long.add(1);
+            return;
+        };
+        match self.program.run(poll, page, offset, bytes) {
+            XdpVerdict::Pass { page, offset, len } => {
+                counters.rx_xdp_pass.add(1);
+                match NewSkb::build(page, offset, len, poll.bh_off()) {
+                    Ok(skb) => pass_up(data, poll, skb, len, &meta),
+                    Err(_) => counters.rx_dropped.add(1),
+                }
+            }
+            XdpVerdict::Tx(frame) => {
+                counters.rx_xdp_tx.add(1);
+                self.sent |= tx::send_frame(queue, frame);
+            }
+            XdpVerdict::Redirected => {
+                counters.rx_xdp_redirect.add(1);
+                self.redirected = true;
+            }
+            XdpVerdict::Dropped => counters.rx_xdp_drop.add(1),
+        }
+    }
+
+    fn finish(self, queue: &Queue<Net>, poll: &Poll<'_, Net>) {
+        if self.sent {
+            tx::push(queue);
+        }
+        if self.redirected {
+            poll.flush_xdp();
+        }
+    }
+}
+
+/// The frame's page and offset with room in front of it. The back end leaves that, but for frames that were
+/// under way when it was asked to.
+fn with_headroom(poll: &Poll<'_, Net>, piece: RxFragment<PoolPage>) -> Option<(PoolPage, u32)> {
+    if piece.len > XDP_MAX_LEN {
+        return None;
+    }
+    if piece.offset >= XDP_HEADROOM {
+        return Some((piece.buffer, piece.offset));
+    }
+    let mut page = poll.alloc_page()?;
+    piece
+        .buffer
+        .copy_to(piece.offset, piece.len, &mut page, XDP_HEADROOM);
+    Some((page, XDP_HEADROOM))
 }
 
 /// The frame as a packet. `None`: there is no memory, or it has too many pieces for the stack.
@@ -172,10 +275,14 @@ fn packet(poll: &Poll<'_, Net>, frame: &mut Frame<'_, Host<Outgoing>>) -> Option
 
 /// Receives, in the poll function.
 #[inline]
-pub(crate) fn poll(queue: &Queue<Net>, poll: &Poll<'_, Net>, budget: u32) -> Polled {
-    let data = queue.data();
-    match &mut *data.rx.lock() {
-        RxLink::Live(live) => live.poll(data, poll, budget),
+pub(crate) fn poll(
+    dev: &NetDevice<Net>,
+    queue: &Queue<Net>,
+    poll: &Poll<'_, Net>,
+    budget: u32,
+) -> Polled {
+    match &mut *queue.data().rx.lock() {
+        RxLink::Live(live) => live.poll(dev, queue, poll, budget),
         RxLink::Down => Polled::Done(0),
     }
 }

@@ -10,7 +10,7 @@ use kernel::{prelude::*, sync::Arc};
 use portico::{
     event::Notifier,
     host::Host,
-    net::{Copied, Outgoing, Queue, SkBuff, TxQueue as Stack},
+    net::{Copied, Outgoing, Queue, SkBuff, TxQueue as Stack, XdpFrame, XdpFrames},
     work::Delayed,
 };
 use portico_core::net::{tx::MAX_SLOTS, wire::TX_ENTRIES, Busy, Meta, Outcome, TxQueue, Violation};
@@ -212,6 +212,35 @@ pub(crate) fn start_xmit(
 }
 
 impl TxLive {
+    /// Puts a frame into the ring. It leaves room there for the stack, which is not to be stopped by it. The
+    /// error has the frame if it can be given back.
+    fn send_frame(
+        &mut self,
+        data: &NetQueue,
+        stack: Stack<'_>,
+        frame: XdpFrame,
+    ) -> Result<(), Option<XdpFrame>> {
+        if self.queue.room() < REAP_ROOM {
+            self.reap(data, stack, false);
+        }
+        // The frame lies in a page that other frames may share.
+        if self.bounce || self.queue.room() < 2 * MAX_SLOTS {
+            return Err(Some(frame));
+        }
+        let len = frame.len();
+        match self.queue.submit(Outgoing::Xdp(frame), &Meta::default()) {
+            Ok(()) => {
+                stack.touch();
+                data.counters.tx_xdp.add(1);
+                data.counters.tx_packets.add(1);
+                data.counters.tx_bytes.add(u64::from(len));
+                Ok(())
+            }
+            Err((Outgoing::Xdp(frame), _)) => Err(Some(frame)),
+            Err(_) => Err(None),
+        }
+    }
+
     /// Looks for answers in a ring that fills up, and stops the stack if there are none.
     #[inline(never)]
     fn make_room(&mut self, data: &NetQueue, stack: Stack<'_>) {
@@ -233,6 +262,46 @@ pub(crate) fn poll(queue: &Queue<Net>) {
     if let TxLink::Live(live) = link {
         live.reap(queue.data(), stack, true);
     }
+}
+
+/// Puts a frame of an XDP program into the ring; `false`: it is lost. The back end is told by
+/// [`push`].
+pub(crate) fn send_frame(queue: &Queue<Net>, frame: XdpFrame) -> bool {
+    let mut guard = queue.lock_tx();
+    let (link, stack) = guard.parts();
+    let sent = match link {
+        TxLink::Live(live) => live.send_frame(queue.data(), stack, frame).is_ok(),
+        TxLink::Down => false,
+    };
+    if !sent {
+        queue.data().counters.tx_dropped.add(1);
+    }
+    sent
+}
+
+/// Shows the back end the frames that were sent.
+pub(crate) fn push(queue: &Queue<Net>) {
+    if let TxLink::Live(live) = &mut *queue.lock_tx() {
+        live.push();
+    }
+}
+
+/// Takes frames that XDP programs of other devices have redirected here.
+pub(crate) fn xdp_xmit(
+    queue: &Queue<Net>,
+    link: &mut TxLink,
+    stack: Stack<'_>,
+    frames: &mut XdpFrames<'_>,
+) {
+    let TxLink::Live(live) = link else {
+        return;
+    };
+    while let Some(frame) = frames.next() {
+        if let Err(Some(frame)) = live.send_frame(queue.data(), stack, frame) {
+            frames.refuse(frame);
+        }
+    }
+    live.push();
 }
 
 /// Makes up for what a stopped queue waits for, as far as that can be; says how many answers there

@@ -14,6 +14,7 @@
 //! | [`net`] | what the network stack calls |
 //! | [`tx`] | sending |
 //! | [`rx`] | receiving |
+//! | [`xdp`] | what XDP programs need of the back end |
 //! | [`counters`] | what `ethtool -S` shows |
 
 mod counters;
@@ -24,6 +25,7 @@ mod params;
 mod rx;
 mod tx;
 mod works;
+mod xdp;
 
 use kernel::{driver::Registration, prelude::*};
 use portico::{xen, xenbus::Adapter};

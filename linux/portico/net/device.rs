@@ -19,6 +19,7 @@ use portico_bindings as bindings;
 
 use super::{
     ethtool, features::Features, operations::Operations, queue::Queue, rtnl::Rtnl, vtable::Vtable,
+    xdp::Slot,
 };
 
 /// Bytes of an Ethernet address.
@@ -55,6 +56,7 @@ pub struct NetDevice<T: Operations> {
     queues: KVec<Pin<KBox<Queue<T>>>>,
     dev: NonNull<bindings::net_device>,
     registered: Atomic<bool>,
+    pub(super) xdp: Slot,
     data: T::Data,
 }
 
@@ -72,6 +74,11 @@ impl Drop for Allocated {
         unsafe { bindings::free_netdev(self.0.as_ptr()) };
     }
 }
+
+/// Programs may pass, drop, send back and redirect, and others may redirect here.
+const XDP_FEATURES: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_BASIC
+    | bindings::netdev_xdp_act_NETDEV_XDP_ACT_REDIRECT
+    | bindings::netdev_xdp_act_NETDEV_XDP_ACT_NDO_XMIT;
 
 /// Where the private part of a device begins: it holds one pointer.
 const PRIV: usize = bindings::portico_net_offsets_PORTICO_NETDEV_PRIV as usize;
@@ -98,7 +105,7 @@ impl<T: Operations> NetDevice<T> {
             parent: ptr::from_ref(setup.parent).cast_mut().cast(),
             features: setup.fixed.union(setup.optional).raw(),
             hw_features: setup.optional.raw(),
-            xdp_features: 0,
+            xdp_features: if T::HAS_XDP_CHANGE { XDP_FEATURES } else { 0 },
             min_mtu: *setup.mtu.start(),
             max_mtu: *setup.mtu.end(),
             gso_max: setup.gso_max,
@@ -114,6 +121,7 @@ impl<T: Operations> NetDevice<T> {
             queues,
             dev,
             registered: Atomic::new(false),
+            xdp: Slot::new(),
             data,
         };
         // From here on `this` frees it.
@@ -250,6 +258,11 @@ impl<T: Operations> NetDevice<T> {
         Features::from_raw(unsafe {
             self.field(bindings::portico_net_offsets_PORTICO_NETDEV_FEATURES)
         })
+    }
+
+    /// Whether the device has an XDP program.
+    pub fn has_xdp(&self) -> bool {
+        !self.xdp.get().is_null()
     }
 
     /// Asks [`Operations::fix_features`] anew.

@@ -62,6 +62,7 @@ mod rtnl;
 mod skb;
 mod stats;
 mod vtable;
+mod xdp;
 
 pub use self::{
     device::{NetDevice, Registration, Setup, MAC_LEN},
@@ -77,4 +78,5 @@ pub use self::{
     rtnl::Rtnl,
     skb::{Pieces, SkBuff},
     stats::{Counter, Flag, Stats},
+    xdp::{Program, XdpFrame, XdpFrames, XdpVerdict, XDP_HEADROOM, XDP_MAX_LEN},
 };

@@ -16,6 +16,7 @@ use super::{
     page_pool::PoolPage,
     queue::{BhOff, Queue},
     skb::Raw,
+    xdp::Program,
 };
 
 /// One poll of a queue.
@@ -33,6 +34,25 @@ impl<'a, T: Operations> Poll<'a, T> {
     #[inline]
     pub fn bh_off(&self) -> BhOff<'a> {
         self._bh
+    }
+
+    #[inline]
+    pub(super) fn queue(&self) -> &'a Queue<T> {
+        self.queue
+    }
+
+    /// The device's XDP program, if it has one.
+    #[inline]
+    pub fn xdp_program(&self, dev: &NetDevice<T>) -> Option<Program<'a>> {
+        // SAFETY: it is not freed before softirqs were on here.
+        NonNull::new(dev.xdp.get()).map(|program| unsafe { Program::new(program, self._bh) })
+    }
+
+    /// Sends what programs have redirected.
+    #[inline]
+    pub fn flush_xdp(&self) {
+        // SAFETY: softirqs are off.
+        unsafe { bindings::xdp_do_flush() };
     }
 
     /// Takes an empty packet whose linear part has room for `len` bytes.

@@ -152,6 +152,18 @@ impl NewSkb {
         unsafe { Raw(self.skb.as_ptr()).headers().set_ip_summed(raw as u8) };
     }
 
+    /// Says what hash of the packet's flow the other side has calculated; `l4`: over its ports, too.
+    #[inline]
+    pub fn set_hash(&mut self, hash: u32, l4: bool) {
+        // SAFETY: nobody else has the packet.
+        unsafe {
+            let headers = Raw(self.skb.as_ptr()).headers();
+            headers.hash = hash;
+            headers.set_l4_hash(l4.into());
+            headers.set_sw_hash(0);
+        }
+    }
+
     /// Says that the packet is of many segments. The stack checks that before it believes it.
     #[inline]
     pub fn set_gso(&mut self, gso: Gso) {

@@ -15,6 +15,7 @@ use super::{
     rtnl::Rtnl,
     skb::SkBuff,
     stats::Stats,
+    xdp::XdpFrames,
 };
 
 /// What a poll has found.
@@ -99,6 +100,25 @@ pub trait Operations: Sized + 'static {
     /// Queue `queue` has been stopped for too long. Softirq context.
     fn tx_timeout(dev: &NetDevice<Self>, queue: u32) {
         let _ = (dev, queue);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// An XDP program is about to be put in place or, with `on` false, was taken out. Fails with what
+    /// the user is told. Without this and [`xdp_xmit`](Self::xdp_xmit) there are no programs.
+    fn xdp_change(dev: &NetDevice<Self>, on: bool) -> Result<(), (Error, &'static CStr)> {
+        let _ = (dev, on);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sends frames that programs have redirected here, and tells the device of them.
+    fn xdp_xmit(
+        dev: &NetDevice<Self>,
+        queue: &Queue<Self>,
+        tx: &mut Self::Tx,
+        txq: TxQueue<'_>,
+        frames: &mut XdpFrames<'_>,
+    ) {
+        let _ = (dev, queue, tx, txq, frames);
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 

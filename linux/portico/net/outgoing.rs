@@ -7,7 +7,10 @@ use kernel::prelude::*;
 use portico_bindings as bindings;
 use portico_core::net::{Fragment, Packet};
 
-use super::skb::{Pieces, SkBuff};
+use super::{
+    skb::{Pieces, SkBuff},
+    xdp::XdpFrame,
+};
 use crate::piece::PAGE_SIZE;
 
 /// A packet on its way to the device.
@@ -16,10 +19,12 @@ pub enum Outgoing {
     Skb(SkBuff),
     /// Copied into pages that hold nothing else.
     Copied(KBox<Copied>),
+    /// From an XDP program.
+    Xdp(XdpFrame),
 }
 
 impl Outgoing {
-    /// The packet of the stack behind it, to be given back.
+    /// The packet of the stack behind it, if there is one, to be given back.
     #[inline]
     pub fn into_skb(self) -> Option<SkBuff> {
         match self {
@@ -28,6 +33,7 @@ impl Outgoing {
                 let Copied { skb, .. } = KBox::into_inner(copied);
                 Some(skb)
             }
+            Self::Xdp(_) => None,
         }
     }
 
@@ -36,6 +42,7 @@ impl Outgoing {
         match self {
             Self::Skb(skb) => skb.pieces(),
             Self::Copied(copied) => copied.pages.pieces(),
+            Self::Xdp(frame) => Pieces::of_frame(frame),
         }
     }
 }
@@ -46,6 +53,7 @@ impl Packet for Outgoing {
         match self {
             Self::Skb(skb) => skb.len(),
             Self::Copied(copied) => copied.skb.len(),
+            Self::Xdp(frame) => frame.len(),
         }
     }
 

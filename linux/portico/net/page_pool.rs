@@ -5,7 +5,11 @@
 //! C header: [`include/net/page_pool/helpers.h`](srctree/include/net/page_pool/helpers.h)
 
 use core::{mem, ptr::NonNull};
-use kernel::{error::from_err_ptr, prelude::*};
+use kernel::{
+    error::{from_err_ptr, to_result},
+    prelude::*,
+    types::Opaque,
+};
 use portico_bindings as bindings;
 use portico_core::net::Buffer;
 
@@ -20,6 +24,8 @@ use crate::piece::{Piece, PAGE_SIZE};
 /// `pool` was made by `page_pool_create` and not destroyed.
 pub(super) struct PagePool {
     pool: NonNull<bindings::page_pool>,
+    /// Registered, with the pool.
+    rxq: KBox<Opaque<bindings::xdp_rxq_info>>,
 }
 
 // SAFETY: a pool may be destroyed by any thread.
@@ -42,10 +48,24 @@ impl PagePool {
         let pool = from_err_ptr(unsafe {
             bindings::portico_page_pool_create(dev, u32::from(index), size)
         })?;
-        // INVARIANT: made just now.
-        Ok(Self {
-            pool: NonNull::new(pool).ok_or(ENOMEM)?,
-        })
+        let pool = NonNull::new(pool).ok_or(ENOMEM)?;
+        let made = (|| {
+            let rxq = KBox::new(Opaque::new(pin_init::zeroed()), GFP_KERNEL)?;
+            // SAFETY: the device and the pool are valid; `rxq` does not move and is not in use yet.
+            to_result(unsafe {
+                bindings::portico_xdp_rxq_reg(rxq.get(), dev, u32::from(index), pool.as_ptr())
+            })?;
+            Ok(rxq)
+        })();
+        match made {
+            // INVARIANT: made and registered just now.
+            Ok(rxq) => Ok(Self { pool, rxq }),
+            Err(error) => {
+                // SAFETY: made above, and not in use.
+                unsafe { bindings::page_pool_destroy(pool.as_ptr()) };
+                Err(error)
+            }
+        }
     }
 
     /// Lets pages that the poll function of `napi` gives back go the short way; or, with null, no longer.
@@ -62,6 +82,12 @@ impl PagePool {
                 bindings::page_pool_enable_direct_recycling(self.as_raw(), napi);
             }
         }
+    }
+
+    /// What an XDP program is told of where a frame comes from.
+    #[inline]
+    pub(super) fn rxq(&self) -> *mut bindings::xdp_rxq_info {
+        self.rxq.get()
     }
 
     pub(super) fn as_raw(&self) -> *mut bindings::page_pool {
@@ -87,7 +113,10 @@ impl PagePool {
 impl Drop for PagePool {
     fn drop(&mut self) {
         // SAFETY: by the invariants, once.
-        unsafe { bindings::page_pool_destroy(self.as_raw()) };
+        unsafe {
+            bindings::xdp_rxq_info_unreg(self.rxq.get());
+            bindings::page_pool_destroy(self.as_raw());
+        }
     }
 }
 
@@ -124,6 +153,22 @@ impl PoolPage {
             len: PAGE_SIZE,
             _owner: core::marker::PhantomData,
         }
+    }
+
+    /// Copies `len` bytes from `offset` of the page to `to` of another. Beyond a page, nothing is.
+    pub fn copy_to(&self, offset: u32, len: u32, other: &mut PoolPage, to: u32) {
+        let fits = |at: u32| at <= PAGE_SIZE && len <= PAGE_SIZE - at;
+        if !fits(offset) || !fits(to) {
+            return;
+        }
+        // SAFETY: both are within their pages, which are not the same.
+        unsafe {
+            bindings::portico_copy_shared(
+                other.addr().add(to as usize).cast(),
+                self.addr().add(offset as usize).cast(),
+                len as usize,
+            )
+        };
     }
 
     /// The frame number, to grant.

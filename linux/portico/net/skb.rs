@@ -9,6 +9,7 @@ use kernel::prelude::*;
 use portico_bindings as bindings;
 use portico_core::net::{Checksum, Gso, GsoType, Meta};
 
+use super::xdp::XdpFrame;
 use crate::piece::{Piece, PAGE_SHIFT, PAGE_SIZE};
 
 /// Access to the parts of a packet of which C makes bit fields and overlays.
@@ -228,6 +229,20 @@ pub struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
+    /// What lies in one row.
+    #[inline]
+    pub(super) fn of_frame(frame: &'a XdpFrame) -> Self {
+        // INVARIANT: the frame owns its memory.
+        Self {
+            linear: frame.data(),
+            left: frame.len(),
+            frag: core::ptr::null(),
+            frags: 0,
+            done: 0,
+            _owner: PhantomData,
+        }
+    }
+
     /// Fragments without anything in front of them.
     #[inline]
     pub(super) fn of_frags(frags: &'a [bindings::skb_frag_t]) -> Self {

@@ -10,7 +10,9 @@ use core::{marker::PhantomData, ptr::NonNull};
 use kernel::{error::from_result, prelude::*};
 use portico_bindings as bindings;
 
-use super::{device::NetDevice, features::Features, operations::Operations, skb::SkBuff};
+use super::{
+    device::NetDevice, features::Features, operations::Operations, skb::SkBuff, xdp::XdpFrames,
+};
 
 pub(super) struct Vtable<T>(PhantomData<T>);
 
@@ -158,6 +160,73 @@ impl<T: Operations> Vtable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See the module. RTNL. `bpf` is valid.
+    unsafe extern "C" fn bpf(
+        dev: *mut bindings::net_device,
+        bpf: *mut bindings::netdev_bpf,
+    ) -> c_int {
+        // SAFETY: by the module's promises.
+        let (this, bpf) = unsafe { (NetDevice::<T>::from_raw(dev), &mut *bpf) };
+        if bpf.command != bindings::bpf_netdev_command_XDP_SETUP_PROG {
+            return EINVAL.to_errno();
+        }
+        // SAFETY: that is the part of this command.
+        let setup = unsafe { bpf.__bindgen_anon_1.__bindgen_anon_1.as_ref() };
+        let (program, extack) = (setup.prog, setup.extack);
+        if program.is_null() {
+            // SAFETY: under the RTNL.
+            unsafe { this.xdp.set(core::ptr::null_mut()) };
+        }
+        match T::xdp_change(this, !program.is_null()) {
+            Ok(()) => {
+                // SAFETY: under the RTNL. The reference came with the program.
+                unsafe { this.xdp.set(program) };
+                0
+            }
+            // It is out, and that cannot fail.
+            Err(_) if program.is_null() => 0,
+            Err((error, message)) => {
+                if !extack.is_null() {
+                    // SAFETY: valid, and the text is static.
+                    unsafe { (*extack)._msg = message.as_char_ptr() };
+                }
+                error.to_errno()
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See the module. Softirqs are off. `frames` leads to `n` frames; those that are counted in the result
+    /// are handed over.
+    unsafe extern "C" fn xdp_xmit(
+        dev: *mut bindings::net_device,
+        n: c_int,
+        frames: *mut *mut bindings::xdp_frame,
+        flags: u32,
+    ) -> c_int {
+        if flags & !bindings::XDP_XMIT_FLUSH != 0 {
+            return EINVAL.to_errno();
+        }
+        // SAFETY: by the module's promises.
+        let this = unsafe { NetDevice::<T>::from_raw(dev) };
+        let cpu = kernel::cpu::CpuId::current().as_u32();
+        let queues = this.real_queues().max(1);
+        let Some(queue) = this.queue((cpu % queues) as usize) else {
+            return ENODEV.to_errno();
+        };
+        let n = usize::try_from(n).unwrap_or(0);
+        // SAFETY: by the caller's promises. What the stack redirects here is in one piece: the device does
+        // not say that it takes more.
+        let mut frames = unsafe { XdpFrames::new(core::slice::from_raw_parts(frames, n)) };
+        let mut guard = queue.lock_tx();
+        let (tx, txq) = guard.parts();
+        T::xdp_xmit(this, queue, tx, txq, &mut frames);
+        frames.taken() as c_int
+    }
+
     const TABLE: bindings::net_device_ops = bindings::net_device_ops {
         ndo_open: Some(Self::open),
         ndo_stop: Some(Self::stop),
@@ -183,6 +252,16 @@ impl<T: Operations> Vtable<T> {
         },
         ndo_tx_timeout: if T::HAS_TX_TIMEOUT {
             Some(Self::tx_timeout)
+        } else {
+            None
+        },
+        ndo_bpf: if T::HAS_XDP_CHANGE {
+            Some(Self::bpf)
+        } else {
+            None
+        },
+        ndo_xdp_xmit: if T::HAS_XDP_XMIT {
+            Some(Self::xdp_xmit)
         } else {
             None
         },

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Room in front of received frames, for XDP programs.
+//!
+//! The back end leaves it when it is asked to while the device works: by the key `xdp-headroom`, and the
+//! states `Reconfiguring` and `Reconfigured`.
+
+use kernel::{prelude::*, sync::atomic::Relaxed};
+use portico::{
+    net::{NetDevice, XDP_HEADROOM, XDP_MAX_LEN},
+    xenbus::State,
+};
+
+use crate::{front, net::Net};
+
+/// The longest MTU under XDP: a frame has an Ethernet header with a VLAN tag in front of it.
+pub(crate) const MAX_MTU: u32 = XDP_MAX_LEN - 18;
+
+/// How much room frames are to have now, in bytes.
+pub(crate) fn headroom(on: bool) -> u16 {
+    if on {
+        XDP_HEADROOM as u16
+    } else {
+        0
+    }
+}
+
+/// Asks the back end for room, or no longer.
+pub(crate) fn change(dev: &NetDevice<Net>, on: bool) -> Result<(), (Error, &'static CStr)> {
+    let shared = dev.data();
+    if on && dev.mtu() > MAX_MTU {
+        return Err((
+            EINVAL,
+            c"the MTU is too large: a frame must fit a page with room around it",
+        ));
+    }
+    if on == dev.has_xdp() && on {
+        // Another program in place of the former one.
+        return Ok(());
+    }
+    if shared.xenbus.state() != State::Connected {
+        // It is told when it connects.
+        return if on {
+            Err((ENODEV, c"the device is not connected"))
+        } else {
+            Ok(())
+        };
+    }
+    if !shared.offer.lock().xdp_headroom {
+        return Err((EOPNOTSUPP, c"the back end has no feature-xdp-headroom"));
+    }
+    let told = shared.xenbus.write("xdp-headroom", headroom(on));
+    told.map_err(|error| (error, c"the store cannot be written"))?;
+    shared.xenbus.switch_state(State::Reconfiguring);
+    let done = front::wait(front::ANSWER_MS, || {
+        shared.peer.load(Relaxed) == State::Reconfigured as u32
+    });
+    // Unless the device is being closed.
+    if shared.xenbus.state() == State::Reconfiguring {
+        shared.xenbus.switch_state(State::Connected);
+    }
+    if done {
+        Ok(())
+    } else {
+        Err((ETIMEDOUT, c"the back end does not reconfigure"))
+    }
+}
