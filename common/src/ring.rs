@@ -122,6 +122,17 @@ impl<M: SharedMemory, Req, Rsp> Raw<M, Req, Rsp> {
         HEADER + (index & self.mask) as usize * entry_size::<Req, Rsp>()
     }
 
+    /// The entry for `index`, to be written.
+    #[inline]
+    fn entry_mut(&self, index: u32) -> EntryMut<'_, M, Req, Rsp> {
+        // INVARIANT: by `Raw`'s, the entry lies in the memory.
+        EntryMut {
+            shared: self.shared.borrowed(),
+            at: self.entry(index),
+            _entry: PhantomData,
+        }
+    }
+
     #[inline]
     fn load_index(&self, at: usize, order: Ordering) -> u32 {
         // SAFETY: `at` is one of the four header words, and a ring has a header.
@@ -158,11 +169,13 @@ impl<M: SharedMemory, Req, Rsp> Raw<M, Req, Rsp> {
 
 /// An entry that is being written; nothing is visible to the peer before the push.
 pub struct EntryMut<'a, M, Req, Rsp> {
-    raw: &'a Raw<M, Req, Rsp>,
+    /// The ring's memory. INVARIANT: an entry starts at `at`.
+    shared: Shared<&'a M>,
     at: usize,
+    _entry: PhantomData<fn(Req, Rsp)>,
 }
 
-impl<M: SharedMemory, Req, Rsp> EntryMut<'_, M, Req, Rsp> {
+impl<M, Req, Rsp> EntryMut<'_, M, Req, Rsp> {
     /// Writes `value` at byte offset `at` of the entry.
     ///
     /// Both `at` and the size of `value` are multiples of 4. What would not fit is not written: the
@@ -174,7 +187,7 @@ impl<M: SharedMemory, Req, Rsp> EntryMut<'_, M, Req, Rsp> {
         debug_assert!(fits && size_of::<T>() <= entry_size::<Req, Rsp>());
         if fits && size_of::<T>() <= entry_size::<Req, Rsp>() {
             // SAFETY: `self.at` is the start of an entry in the ring, and the value lies within it.
-            unsafe { self.raw.shared.store(self.at + at, value.as_bytes()) };
+            unsafe { self.shared.store(self.at + at, value.as_bytes()) };
         }
     }
 
@@ -257,9 +270,9 @@ impl<M: SharedMemory, Req, Rsp> FrontRing<M, Req, Rsp> {
         if self.free() == 0 {
             return None;
         }
-        let at = self.raw.entry(self.req_prod_pvt);
-        self.req_prod_pvt = self.req_prod_pvt.wrapping_add(1);
-        Some(EntryMut { raw: &self.raw, at })
+        let index = self.req_prod_pvt;
+        self.req_prod_pvt = index.wrapping_add(1);
+        Some(self.raw.entry_mut(index))
     }
 
     /// Takes back the last `count` written requests, which were not published.
@@ -498,8 +511,7 @@ impl<M: SharedMemory, Req, Rsp> BackRing<M, Req, Rsp> {
     where
         Rsp: IntoBytes + Immutable,
     {
-        let at = self.raw.entry(self.rsp_prod_pvt);
-        EntryMut { raw: &self.raw, at }.set(0, response);
+        self.raw.entry_mut(self.rsp_prod_pvt).set(0, response);
         self.rsp_prod_pvt = self.rsp_prod_pvt.wrapping_add(1);
     }
 

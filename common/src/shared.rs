@@ -100,6 +100,19 @@ impl<M: SharedMemory> Shared<M> {
             mem,
         }
     }
+}
+
+impl<M> Shared<M> {
+    /// The same span, borrowed: whoever writes much through it has the address at hand.
+    #[inline]
+    pub(crate) fn borrowed(&self) -> Shared<&M> {
+        // INVARIANT: as here, and `mem` cannot go away meanwhile.
+        Shared {
+            base: self.base,
+            len: self.len,
+            mem: &self.mem,
+        }
+    }
 
     /// The length in bytes.
     #[inline]

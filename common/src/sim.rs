@@ -40,6 +40,8 @@ struct Machine {
     next_ref: GrantRef,
     /// References that may be claimed at once.
     max_refs: usize,
+    /// Whether the back end maps a frame as soon as it is granted.
+    maps_at_once: bool,
 }
 
 /// The machine, shared between the front end, the requests and a back end.
@@ -60,6 +62,11 @@ impl Sim {
             max_refs,
             ..Machine::default()
         })))
+    }
+
+    /// From now on, the back end maps each frame as soon as it is granted, and keeps it.
+    pub fn map_at_once(&self) {
+        self.0.borrow_mut().maps_at_once = true;
     }
 
     /// A new zeroed frame.
@@ -229,12 +236,13 @@ impl Platform for Sim {
             machine.frames.contains_key(&gfn),
             "frame {gfn} does not exist"
         );
+        let mapped = machine.maps_at_once.into();
         let old = machine.grants.insert(
             gref,
             Grant {
                 gfn,
                 access,
-                mapped: 0,
+                mapped,
             },
         );
         assert!(old.is_none(), "reference {gref} granted twice");

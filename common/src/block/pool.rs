@@ -59,12 +59,6 @@ impl<H: Host, T: Copy> Stack<H, T> {
         Some(item)
     }
 
-    /// The next `n` places above the top; `None` if there are fewer.
-    #[inline]
-    fn room(&mut self, n: usize) -> Option<&mut [T]> {
-        self.items.get_mut(self.len..)?.get_mut(..n)
-    }
-
     /// The elements, coldest first.
     pub fn as_slice(&self) -> &[T] {
         self.items.get(..self.len).unwrap_or_default()
@@ -119,57 +113,6 @@ impl<H: Host> Refs<H> {
         Some(gref)
     }
 
-    /// Takes `n` references; `None` if the host has not so many. They are to be used from the last one on.
-    #[inline]
-    pub fn take_many(&mut self, host: &H, n: usize) -> Option<&[GrantRef]> {
-        let left = match self.spare.len.checked_sub(n) {
-            Some(left) => left,
-            None if self.claim(host, n) => 0,
-            None => return None,
-        };
-        let taken = self.spare.items.get(left..left.checked_add(n)?)?;
-        self.spare.len = left;
-        self.idle = self.idle.min(left);
-        Some(taken)
-    }
-
-    /// Puts back the first `n` of the references taken last, which were not used.
-    #[cold]
-    pub fn put_unused(&mut self, n: usize) {
-        self.spare.len = self.spare.len.saturating_add(n).min(self.spare.items.len());
-    }
-
-    /// Ends what the references grant and puts them back. The one that could not be ended comes back as
-    /// an error; those before it are [`NO_REF`] then.
-    #[inline]
-    pub fn end_many(&mut self, host: &H, grefs: &mut [GrantRef]) -> Result<(), GrantRef> {
-        let Some(room) = self.spare.room(grefs.len()) else {
-            return self.end_each(host, grefs);
-        };
-        for (index, (place, &gref)) in room.iter_mut().zip(grefs.iter()).enumerate() {
-            if !host.end(gref) {
-                self.spare.len += index;
-                return Err(held(grefs, index));
-            }
-            *place = gref;
-        }
-        self.spare.len += grefs.len();
-        Ok(())
-    }
-
-    /// The same without the room for all.
-    #[cold]
-    fn end_each(&mut self, host: &H, grefs: &mut [GrantRef]) -> Result<(), GrantRef> {
-        for index in 0..grefs.len() {
-            let Some(&gref) = grefs.get(index) else { break };
-            if !host.end(gref) {
-                return Err(held(grefs, index));
-            }
-            self.put(host, gref);
-        }
-        Ok(())
-    }
-
     /// Puts a reference back that grants nothing.
     #[inline]
     pub fn put(&mut self, host: &H, gref: GrantRef) {
@@ -179,13 +122,14 @@ impl<H: Host> Refs<H> {
     }
 
     /// Gives back what nobody has needed since the last call: the host's references are for all of its
-    /// devices.
-    pub fn trim(&mut self, host: &H) {
+    /// devices. Then takes `more` that may not be needed either.
+    pub fn trim(&mut self, host: &H, more: impl FnOnce(&mut Self)) {
         for _ in 0..self.idle {
             if let Some(gref) = self.spare.pop() {
                 host.release(gref);
             }
         }
+        more(self);
         self.idle = self.spare.len();
     }
 
@@ -329,13 +273,4 @@ impl<H: Host> Pool<H> {
             page.gref = NO_REF;
         }
     }
-}
-
-/// Forgets the references below `ended`; the one at it.
-#[cold]
-fn held(grefs: &mut [GrantRef], ended: usize) -> GrantRef {
-    for gref in grefs.iter_mut().take(ended) {
-        *gref = NO_REF;
-    }
-    grefs.get(ended).map_or(NO_REF, |gref| *gref)
 }

@@ -2,7 +2,8 @@
 //! The way out: a response is checked and ends a ring request.
 
 use super::{Due, Outcome, Queue, Reaped, Violation};
-use crate::block::host::{Host, Io, Op, Segment};
+use crate::block::host::{GrantRef, Host, Io, Op, Segment};
+use crate::block::pool::NO_REF;
 use crate::block::wire::{self, Response};
 
 impl<H: Host> Queue<H> {
@@ -14,15 +15,15 @@ impl<H: Host> Queue<H> {
     #[inline]
     pub fn reap(&mut self, mut done: impl FnMut(H::Io, Outcome)) -> Result<Reaped, Violation> {
         let mut reaped = Reaped::default();
+        if self.broken {
+            return Ok(reaped);
+        }
         loop {
             self.take_responses(&mut reaped, &mut done)?;
-            if self.broken
-                || !self
-                    .ring
-                    .final_check()
-                    .map_err(|error| self.violated(error.into()))?
-            {
-                return Ok(reaped);
+            match self.ring.final_check() {
+                Ok(true) => {}
+                Ok(false) => return Ok(reaped),
+                Err(error) => return Err(self.violated(error.into())),
             }
         }
     }
@@ -31,7 +32,9 @@ impl<H: Host> Queue<H> {
     #[inline]
     pub fn poll(&mut self, mut done: impl FnMut(H::Io, Outcome)) -> Result<Reaped, Violation> {
         let mut reaped = Reaped::default();
-        self.take_responses(&mut reaped, &mut done)?;
+        if !self.broken {
+            self.take_responses(&mut reaped, &mut done)?;
+        }
         Ok(reaped)
     }
 
@@ -47,9 +50,6 @@ impl<H: Host> Queue<H> {
         reaped: &mut Reaped,
         done: &mut impl FnMut(H::Io, Outcome),
     ) -> Result<(), Violation> {
-        if self.broken {
-            return Ok(());
-        }
         loop {
             let response = match self.ring.next_response() {
                 Ok(Some(response)) => response,
@@ -59,7 +59,9 @@ impl<H: Host> Queue<H> {
             reaped.responses += 1;
             match self.answer_whole(&response) {
                 Ok(Some(io)) => {
-                    done(io, Outcome::Done);
+                    if let Some(io) = io {
+                        done(io, Outcome::Done);
+                    }
                     continue;
                 }
                 Ok(None) => {}
@@ -84,9 +86,9 @@ impl<H: Host> Queue<H> {
     }
 
     /// The way of most responses: if this one says that a [`Due::Whole`] is done, ends its grants and
-    /// returns the request.
+    /// returns the request; `None` for any other.
     #[inline]
-    fn answer_whole(&mut self, response: &Response) -> Result<Option<H::Io>, Violation> {
+    fn answer_whole(&mut self, response: &Response) -> Result<Option<Option<H::Io>>, Violation> {
         let id = response.id;
         let Some(slot) = self.slots.get_mut(usize::from(id as u16)) else {
             return Ok(None);
@@ -101,10 +103,8 @@ impl<H: Host> Queue<H> {
         let Some(used) = slot.used.get_mut(..usize::from(slot.segments)) else {
             return Ok(None);
         };
-        self.refs
-            .end_many(&self.host, used)
-            .map_err(|gref| Violation::Held { id, gref })?;
-        Ok(slot.free(&mut self.free))
+        end_all(&self.host, used).map_err(|gref| Violation::Held { id, gref })?;
+        Ok(Some(slot.free(&mut self.free)))
     }
 
     /// Checks a response and ends its ring request; returns the request if that was its last part.
@@ -129,9 +129,12 @@ impl<H: Host> Queue<H> {
             self.end_pages(index, okay)?;
         } else {
             let used = slot.used(&mut self.rows, self.setup.max_segments);
-            self.refs
-                .end_many(&self.host, used)
-                .map_err(|gref| Violation::Held { id, gref })?;
+            end_all(&self.host, used).map_err(|gref| Violation::Held { id, gref })?;
+            if slot.due == Due::Indirect {
+                for gref in slot.used(&mut self.rows, self.setup.max_segments) {
+                    self.refs.put(&self.host, *gref);
+                }
+            }
         }
         let outcome = if okay {
             Outcome::Done
@@ -280,4 +283,24 @@ impl<H: Host> Queue<H> {
         }
         Ok(())
     }
+}
+
+/// Ends what all the references grant. The one that could not be ended comes back as an error; those
+/// before it are released and [`NO_REF`] then.
+#[inline]
+fn end_all<H: Host>(host: &H, grefs: &mut [GrantRef]) -> Result<(), GrantRef> {
+    for (index, &gref) in grefs.iter().enumerate() {
+        if !host.end(gref) {
+            return Err(held(host, grefs, index));
+        }
+    }
+    Ok(())
+}
+
+#[cold]
+fn held<H: Host>(host: &H, grefs: &mut [GrantRef], ended: usize) -> GrantRef {
+    for gref in grefs.iter_mut().take(ended) {
+        host.release(core::mem::replace(gref, NO_REF));
+    }
+    grefs.get(ended).map_or(NO_REF, |gref| *gref)
 }

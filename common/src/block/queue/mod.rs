@@ -31,12 +31,15 @@ struct Slot<I> {
     /// The id of its ring request: the slot's index, and the generation in the high half.
     id: u64,
     sector: u64,
-    /// Grants or pool pages of a direct one.
+    /// Grants or pool pages of a direct one. The first `kept` are references of the slot's own, which it
+    /// keeps while it is free.
     used: [u32; wire::MAX_SEGMENTS],
     /// Index of the first segment in the request.
     first: u32,
     /// Number of grants or pool pages.
     segments: u16,
+    /// Number of the slot's own references.
+    kept: u16,
     /// In a free slot: the next free one. In a part of a request: the part before it.
     next: u16,
     /// The slot that holds the request; its own index if it is this one.
@@ -78,6 +81,7 @@ impl<I> Slot<I> {
             used: [NO_REF; wire::MAX_SEGMENTS],
             first: 0,
             segments: 0,
+            kept: 0,
             next,
             head: index,
             more: 0,
@@ -115,6 +119,16 @@ impl<I> Slot<I> {
         };
         let segments = usize::from(self.segments);
         used.get_mut(..segments).unwrap_or_default()
+    }
+
+    /// Gives away the references that it keeps, but for those that are [`NO_REF`].
+    fn give(&mut self, mut to: impl FnMut(GrantRef)) {
+        let kept = core::mem::take(&mut self.kept);
+        for &gref in self.used.iter().take(usize::from(kept)) {
+            if gref != NO_REF {
+                to(gref);
+            }
+        }
     }
 
     /// Frees it; `free` is the first free slot before and after.
@@ -301,12 +315,13 @@ impl<H: Host> Queue<H> {
     pub fn purge(&mut self) -> usize {
         let Self {
             host,
+            slots,
             pool,
             refs,
             setup,
             ..
         } = self;
-        refs.trim(host);
+        refs.trim(host, |refs| collect(host, slots, refs));
         match pool {
             Some(pool) if setup.persistent => pool.purge(host),
             _ => 0,
@@ -367,10 +382,18 @@ impl<H: Host> Queue<H> {
         }
         refs.clear(host);
         for slot in slots.iter_mut() {
+            slot.give(|gref| host.release(gref));
             if let Some(io) = slot.io.take() {
                 lost(io);
             }
         }
+    }
+}
+
+/// Takes the references that free slots keep.
+fn collect<H: Host>(host: &H, slots: &mut [Slot<H::Io>], refs: &mut Refs<H>) {
+    for slot in slots.iter_mut().filter(|slot| slot.due == Due::Nothing) {
+        slot.give(|gref| refs.put(host, gref));
     }
 }
 

@@ -64,7 +64,8 @@ impl<H: Host> Queue<H> {
                 self.ring.unwrite(1);
                 let segments = io.segments().skip(slot.first as usize);
                 let used = slot.used(&mut self.rows, self.setup.max_segments);
-                for (segment, &mut used) in segments.zip(used) {
+                for (segment, used) in segments.zip(used) {
+                    let used = core::mem::replace(used, NO_REF);
                     if let Some(pool) = &mut self.pool {
                         // A page that is still mapped stays out of use, until the pool is revoked.
                         if self.setup.persistent
@@ -78,6 +79,7 @@ impl<H: Host> Queue<H> {
                         self.host.abandon(used, segment.gfn());
                     }
                 }
+                slot.give(|gref| self.refs.put(&self.host, gref));
             }
             index = slot.next;
             slot.reset();
@@ -87,8 +89,9 @@ impl<H: Host> Queue<H> {
 }
 
 impl<H: Host> Writer<'_, H> {
-    /// Writes a ring request for the next `count` segments, at most [`wire::MAX_SEGMENTS`], with a grant
-    /// for each; returns its length in sectors. What is written when it fails can be taken back.
+    /// Writes a ring request for the next `count` segments, at most [`wire::MAX_SEGMENTS`], with the
+    /// references that the slot keeps; returns its length in sectors. What is written when it fails can
+    /// be taken back.
     #[inline(always)]
     pub(super) fn write_direct<S: Segment<H::Page>>(
         &mut self,
@@ -99,9 +102,9 @@ impl<H: Host> Writer<'_, H> {
         segments: &mut impl Iterator<Item = S>,
         count: usize,
     ) -> Result<u64, Busy> {
-        let Memory {
-            host, refs, stats, ..
-        } = &mut self.memory;
+        if usize::from(slot.kept) < count {
+            return Err(Busy::Grants);
+        }
         let mut entry = self.ring.next_entry().ok_or(Busy::Ring)?;
         let head = RequestHead {
             operation,
@@ -116,31 +119,22 @@ impl<H: Host> Writer<'_, H> {
             wire::OP_READ => Access::ReadWrite,
             _ => Access::ReadOnly,
         };
-        let Some(taken) = refs.take_many(host, count) else {
-            slot.segments = 0;
-            return Err(Busy::Grants);
-        };
         let (mut described, mut sectors) = (0, 0);
-        for (used, &gref) in slot.used.iter_mut().zip(taken.iter().rev()) {
+        for &gref in slot.used.get(..count).unwrap_or_default() {
             let Some((segment, wire)) = segments.next().and_then(describe) else {
                 break;
             };
-            *used = gref;
             let wire = WireSegment { gref, ..wire };
             entry.set_nth(size_of::<RequestHead>(), described, &wire);
             described += 1;
             sectors += length(wire);
             // The call last: nothing of the segment has to be kept across it.
-            host.grant(gref, segment.gfn(), access);
+            self.memory.host.grant(gref, segment.gfn(), access);
         }
-        if described != count || count == 0 {
+        if described != count {
             slot.segments = described as u16;
-            refs.put_unused(count.saturating_sub(described));
             return Err(Busy::Malformed);
         }
-        stats.requests += 1;
-        stats.segments += count as u64;
-        stats.grants += count as u64;
         Ok(sectors)
     }
 
@@ -155,6 +149,15 @@ impl<H: Host> Writer<'_, H> {
         count: usize,
     ) -> Result<u64, Busy> {
         if self.memory.pool.is_none() && count <= wire::MAX_SEGMENTS {
+            let kept = usize::from(slot.kept);
+            for place in slot.used.iter_mut().take(count).skip(kept) {
+                *place = self
+                    .memory
+                    .refs
+                    .take(self.memory.host)
+                    .ok_or(Busy::Grants)?;
+                slot.kept += 1;
+            }
             return self.write_direct(slot, Due::Direct, operation, sector, segments, count);
         }
         let (due, indirect) = match count {
@@ -187,12 +190,10 @@ impl<H: Host> Writer<'_, H> {
             described += 1;
             sectors += length(wire);
         }
-        if described != count || count == 0 {
+        if described != count {
             slot.segments = described as u16;
             return Err(busy);
         }
-        self.memory.stats.requests += 1;
-        self.memory.stats.segments += count as u64;
         let handle = self.setup.handle;
         if indirect == 0 {
             let head = RequestHead {
@@ -220,7 +221,6 @@ impl<H: Host> Writer<'_, H> {
             *gref = page.gref;
         }
         entry.set(0, &request);
-        self.memory.stats.indirect += 1;
         Ok(sectors)
     }
 }
@@ -243,7 +243,6 @@ impl<H: Host> Memory<'_, H> {
         let Some(pool) = self.pool else {
             let gref = self.refs.take(self.host)?;
             self.host.grant(gref, segment.gfn(), access);
-            self.stats.grants += 1;
             return Some((gref, gref));
         };
         let index = pool.take()?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The way in: a request becomes one or more ring requests.
 
-use super::{Busy, Due, Queue};
+use super::{collect, Busy, Due, Queue};
 use crate::block::host::{Host, Io, Op};
 use crate::block::wire::{self, RequestDiscard, RequestHead};
 
@@ -13,6 +13,8 @@ struct Written {
     /// The slot of the last.
     last: u16,
     parts: u16,
+    /// How many of them are indirect.
+    indirect: u16,
 }
 
 impl<H: Host> Queue<H> {
@@ -24,16 +26,11 @@ impl<H: Host> Queue<H> {
         if self.closed {
             return Err((io, Busy::Closed));
         }
-        let data = match io.op() {
-            Op::Read => Ok((wire::OP_READ, false)),
-            Op::Write { fua } => Ok((wire::OP_WRITE, fua)),
-            Op::Flush => Err(None),
-            Op::Discard { secure } => Err(Some(secure)),
-        };
-        let done = match data {
-            Ok((operation, fua)) => self.transfer(io, operation, fua),
-            Err(None) => self.flush(io),
-            Err(Some(secure)) => self.discard(io, secure),
+        let done = match io.op() {
+            op @ (Op::Read | Op::Write { fua: false }) => self.transfer(io, op == Op::Read),
+            Op::Write { fua: true } => self.transfer_counted(io),
+            Op::Flush => self.flush(io),
+            Op::Discard { secure } => self.discard(io, secure),
         };
         if let Err((_, Busy::Ring | Busy::Pages | Busy::Grants)) = &done {
             self.stats.ring_full += 1;
@@ -59,10 +56,11 @@ impl<H: Host> Queue<H> {
     /// as expected, with a grant for each and nothing after it, goes [another
     /// way](Self::transfer_counted).
     #[inline]
-    fn transfer(&mut self, io: H::Io, operation: u8, fua: bool) -> Result<(), (H::Io, Busy)> {
+    fn transfer(&mut self, io: H::Io, read: bool) -> Result<(), (H::Io, Busy)> {
+        let operation = if read { wire::OP_READ } else { wire::OP_WRITE };
         let count = io.expected_segments();
-        if fua || count > wire::MAX_SEGMENTS || self.pool.is_some() {
-            return self.transfer_counted(io, operation, fua);
+        if !(1..=wire::MAX_SEGMENTS).contains(&count) || self.pool.is_some() {
+            return self.transfer_counted(io);
         }
         let Some((slot, mut writer)) = self.writer() else {
             return Err((io, Busy::Ring));
@@ -74,21 +72,19 @@ impl<H: Host> Queue<H> {
         drop(segments);
         if whole {
             slot.io = Some(io);
+            self.stats.requests += 1;
+            self.stats.segments += count as u64;
+            self.stats.grants += count as u64;
             return Ok(());
         }
         let index = slot.index();
         self.take_back(&io, index, 1);
-        self.transfer_counted(io, operation, fua)
+        self.transfer_counted(io)
     }
 
     /// Reads or writes in as many ring requests as it takes, and makes durable what has to be.
     #[inline(never)]
-    fn transfer_counted(
-        &mut self,
-        io: H::Io,
-        operation: u8,
-        fua: bool,
-    ) -> Result<(), (H::Io, Busy)> {
+    fn transfer_counted(&mut self, io: H::Io) -> Result<(), (H::Io, Busy)> {
         let count = io.segments().count();
         let parts = count.div_ceil(self.setup.max_segments.max(1));
         if count == 0 || parts > self.slots.len() {
@@ -105,18 +101,24 @@ impl<H: Host> Queue<H> {
             return Err((io, Busy::Pages));
         }
         if self.pool.is_none() && !self.refs.reserve(&self.host, count) {
-            return Err((io, Busy::Grants));
+            collect(&self.host, &mut self.slots, &mut self.refs);
+            if !self.refs.reserve(&self.host, count) {
+                return Err((io, Busy::Grants));
+            }
         }
 
         // A barrier orders its data, but a back end with a cache (Linux' flushes it *before* the data)
         // may answer while the data is still in it: where it can flush, that follows the write. A
         // barrier carries its data directly; what does not fit is written, then flushed, too.
         let features = self.setup.features;
+        let fua = io.op() == Op::Write { fua: true };
         let barrier = fua && features.barrier && !features.flush && count <= wire::MAX_SEGMENTS;
         let operation = if barrier {
             wire::OP_WRITE_BARRIER
+        } else if io.op() == Op::Read {
+            wire::OP_READ
         } else {
-            operation
+            wire::OP_WRITE
         };
         let then_flush = fua && !barrier && (features.flush || features.barrier);
 
@@ -129,6 +131,12 @@ impl<H: Host> Queue<H> {
             slot.more = written.parts.saturating_sub(1);
             slot.then_flush = then_flush;
             slot.io = Some(io);
+        }
+        self.stats.requests += u64::from(written.parts);
+        self.stats.indirect += u64::from(written.indirect);
+        self.stats.segments += count as u64;
+        if self.pool.is_none() {
+            self.stats.grants += count as u64;
         }
         self.stats.flushes += u64::from(barrier);
         Ok(())
@@ -156,6 +164,7 @@ impl<H: Host> Queue<H> {
             written.last = index;
             written.parts += 1;
             let part = max.min(count - first);
+            written.indirect += u16::from(part > wire::MAX_SEGMENTS);
             let sectors = writer.write(slot, operation, sector, &mut segments, part)?;
             sector = sector.wrapping_add(sectors);
         }

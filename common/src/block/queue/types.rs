@@ -127,10 +127,10 @@ impl fmt::Display for Violation {
 pub struct Stats {
     /// Ring requests written.
     pub requests: u64,
-    /// Segments in them.
-    pub segments: u64,
     /// Ring requests with indirect segments.
     pub indirect: u64,
+    /// Segments in ring requests.
+    pub segments: u64,
     /// Submissions refused for want of a ring entry, a page or a grant.
     pub ring_full: u64,
     /// Notifications that the back end asked for.
