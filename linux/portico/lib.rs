@@ -128,6 +128,7 @@ pub mod memory;
 pub mod net;
 pub mod param;
 pub mod piece;
+mod text;
 pub mod work;
 pub mod xen;
 pub mod xenbus;

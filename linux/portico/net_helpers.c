@@ -5,7 +5,9 @@
  */
 #include <linux/bpf.h>
 #include <linux/bpf_trace.h>
+#include <linux/build_bug.h>
 #include <linux/etherdevice.h>
+#include <linux/ethtool.h>
 #include <linux/export.h>
 #include <linux/filter.h>
 #include <linux/netdevice.h>
@@ -256,3 +258,8 @@ void portico_page_pool_put(struct page *page)
 	page_pool_put_full_page(pp_page_to_nmdesc(page)->pp, page, false);
 }
 EXPORT_SYMBOL_GPL(portico_page_pool_put);
+
+#define SAME(c, value) static_assert((c) == (value))
+
+/* net/ethtool.rs */
+SAME(ETHTOOL_COALESCE_TX_MAX_FRAMES, 1u << 5);

@@ -60,7 +60,7 @@ impl xenbus::Driver for Netfront {
                     dev.fatal(error, format_args!("cannot be connected"));
                 }
             }
-            Step::Update => front.announce(),
+            Step::Update => front.connected(dev),
             Step::Close => {
                 front.give_up();
                 dev.closed();

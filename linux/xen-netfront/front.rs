@@ -6,7 +6,7 @@ use kernel::{
     device::Core,
     new_mutex,
     prelude::*,
-    sync::{aref::ARef, Arc, Mutex},
+    sync::{aref::ARef, atomic::Relaxed, Arc, Mutex},
     time::{delay::fsleep, Delta},
 };
 use portico::{
@@ -18,16 +18,21 @@ use portico::{
     work::Delayed,
     xenbus::{Device, State},
 };
-use portico_core::net::{
-    negotiate::{self, Offer, Ports, QueueKeys, Shape, DEFAULT_MTU},
-    wire::MAX_TX_SIZE,
-    RxQueue, RxRing, TxQueue, TxRing,
+use portico_core::{
+    grant::GrantRef,
+    net::{
+        ctrl::{Ctrl, CtrlRing},
+        negotiate::{self, CtrlKeys, Offer, Ports, QueueKeys, Shape, DEFAULT_MTU},
+        wire::MAX_TX_SIZE,
+        RxQueue, RxRing, TxQueue, TxRing,
+    },
 };
 
 use crate::{
     net::{Events, Listener, Net, NetQueue, Shared},
     params,
     rx::{RxLink, RxLive},
+    spread::{self, Control, ControlListener},
     tx::{TxLink, TxLive},
     works::{Attend, Refill},
     xdp,
@@ -116,18 +121,23 @@ impl Pair {
     }
 
     fn keys(&self, wires: &Wires) -> Result<QueueKeys> {
-        let first = |grefs: &[_]| grefs.first().copied().ok_or(EINVAL);
         Ok(QueueKeys {
-            tx_ring_ref: first(self.tx.memory().grefs())?,
-            rx_ring_ref: first(self.rx.memory().grefs())?,
+            tx_ring_ref: first(self.tx.memory())?,
+            rx_ring_ref: first(self.rx.memory())?,
             ports: wires.ports(),
         })
     }
 }
 
+/// The grant of a ring of one page.
+fn first(pages: &RingPages) -> Result<GrantRef> {
+    pages.grefs().first().copied().ok_or(EINVAL)
+}
+
 #[derive(Default)]
 struct Connection {
     wires: KVec<Wires>,
+    control: Option<Channel<ControlListener>>,
     /// The device is shown.
     registration: Option<Registration<Net>>,
 }
@@ -161,7 +171,7 @@ impl Front {
             gso_max: MAX_TX_SIZE,
             watchdog_ms: WATCHDOG_MS,
         };
-        let shared = KBox::pin_init(Shared::new(dev.into()), GFP_KERNEL)?;
+        let shared = KBox::pin_init(Shared::new(dev.into(), queues), GFP_KERNEL)?;
         let net = NetDevice::new(&setup, shared, |_| Ok((TxLink::Down, NetQueue::new())))?;
         Arc::pin_init(
             pin_init!(Self {
@@ -204,18 +214,44 @@ impl Front {
             let wires = Wires::new(dev, net, queue, shape.split_event_channels)?;
             connection.wires.push(wires, GFP_KERNEL)?;
         }
+        connection.control = None;
+        let pages = if shape.ctrl {
+            let ring = CtrlRing::new(RingPages::new(dev, 1)?).map_err(|_| EINVAL)?;
+            let channel = Channel::new(dev, c"vif-ctrl", Arc::new(ControlListener, GFP_KERNEL)?)?;
+            let notifier = channel.notifier();
+            connection.control = Some(channel);
+            Some((ring, notifier))
+        } else {
+            None
+        };
         dev.transaction(|node| {
             // Another driver, or an earlier connection, may have left these.
             node.remove("multi-queue-num-queues")?;
+            let ctrl = match (&pages, &connection.control) {
+                (Some((ring, _)), Some(channel)) => Some(CtrlKeys {
+                    ring_ref: first(ring.memory())?,
+                    port: channel.port(),
+                }),
+                _ => None,
+            };
             let mut keys = KVec::new();
             for (pair, wires) in pairs.iter().zip(connection.wires.iter()) {
                 keys.push(pair.keys(wires)?, GFP_KERNEL)?;
             }
-            negotiate::publish(&shape, keys.into_iter(), None, headroom, |key, value| {
+            negotiate::publish(&shape, keys.into_iter(), ctrl, headroom, |key, value| {
                 node.write(key, value)
             })
         })?;
 
+        let control = match pages {
+            Some((ring, notifier)) => Some(Control {
+                ctrl: Ctrl::new(Host::<Outgoing>::new(dev), ring).map_err(|_| ENOMEM)?,
+                notifier,
+            }),
+            None => None,
+        };
+        *net.data().control.lock() = control;
+        let frames = net.data().tx_frames.load(Relaxed);
         let mut rings = pairs.into_iter();
         for (queue, wires) in net.queues().zip(connection.wires.iter()) {
             let Some(pair) = rings.next() else {
@@ -224,7 +260,8 @@ impl Front {
             let tx = TxQueue::new(Host::<Outgoing>::new(dev), pair.tx, offer.tx_features())
                 .map_err(|_| ENOMEM)?;
             let rx = RxQueue::new(Host::<Outgoing>::new(dev), pair.rx).map_err(|_| ENOMEM)?;
-            let tx = TxLive::new(tx, wires.tx().notifier(), bounce, attend.clone());
+            let notifier = wires.tx().notifier();
+            let tx = TxLive::new(tx, notifier, bounce, attend.clone(), frames);
             let rx = RxLive::new(rx, wires.rx().notifier(), attend.clone(), refill.clone());
             let data = queue.data();
             data.broken.set(false);
@@ -255,7 +292,7 @@ impl Front {
         net.update_features(&Rtnl::lock());
         dev.switch_state(State::Connected);
         net.attach();
-        net.set_carrier(true);
+        net.set_carrier(negotiate::carrier(&dev.otherend_keys()?));
         for queue in net.queues() {
             queue.schedule();
         }
@@ -283,8 +320,16 @@ impl Front {
     /// Gives up the rings: nothing that the back end could still reach is left.
     pub(crate) fn tear_down(&self) {
         self.give_up();
-        let wires = core::mem::take(&mut self.connection.lock().wires);
-        drop(wires);
+        let (wires, channel) = {
+            let mut connection = self.connection.lock();
+            (
+                core::mem::take(&mut connection.wires),
+                connection.control.take(),
+            )
+        };
+        drop((wires, channel));
+        let control = self.net.data().control.lock().take();
+        drop(control);
         for queue in self.net.queues() {
             let tx = {
                 let mut guard = queue.lock_tx();
@@ -323,8 +368,12 @@ impl Front {
         drop(registration);
     }
 
-    /// Tells the network where the address is.
-    pub(crate) fn announce(&self) {
+    /// The back end is connected: tells it how to spread packets, and the network where the address is.
+    pub(crate) fn connected(&self, dev: &Device<Core<'_>>) {
+        if let Ok(keys) = dev.otherend_keys() {
+            self.net.set_carrier(negotiate::carrier(&keys));
+        }
+        spread::restore(&self.net);
         if self.net.has_carrier() {
             self.net.notify_peers();
         }

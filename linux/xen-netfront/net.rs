@@ -5,32 +5,43 @@
 use kernel::{
     new_mutex,
     prelude::*,
-    sync::{aref::ARef, atomic::Atomic, Arc, Mutex},
+    sync::{
+        aref::ARef,
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
 };
 use portico::{
     event::{Handler, Verdict},
     net::{
         Channels, DriverInfo, Features, Flag, Names, NetDevice, Operations, Poll, Polled, Queue,
-        Rings, Rtnl, SkBuff, SpinLockBh, Stats, TxQueue, Values, XdpFrames,
+        Rings, RssSizes, Rtnl, SkBuff, SpinLockBh, Stats, TxQueue, Values, XdpFrames,
     },
     new_spinlock_bh,
     xenbus::{Device, State},
 };
 use portico_core::net::{
     negotiate::{Offer, DEFAULT_MTU},
+    toeplitz::KEY_LEN,
     wire::{RX_ENTRIES, TX_ENTRIES},
     Violation,
 };
 
 use crate::{
+    attributes::{RxbufCur, RxbufMax, RxbufMin},
     counters::{self, Counters},
     rx::{self, RxLink},
+    spread::{self, Control, Wanted, TABLE_LEN},
     tx::{self, TxLink},
     xdp,
 };
 
 /// The driver.
 pub(crate) struct Net;
+
+/// Answers after which the back end tells of them, if the user does not say. Each is of a piece of a packet; of
+/// a long packet there are 18.
+const TX_FRAMES: u32 = 32;
 
 /// What the device has beside its queues.
 #[pin_data]
@@ -41,14 +52,24 @@ pub(crate) struct Shared {
     /// What the back end offers.
     #[pin]
     pub(crate) offer: Mutex<Offer>,
+    /// Answers after which the back end tells of them.
+    pub(crate) tx_frames: Atomic<u32>,
+    /// How received packets are to be spread.
+    #[pin]
+    pub(crate) wanted: Mutex<Wanted>,
+    #[pin]
+    pub(crate) control: Mutex<Option<Control>>,
 }
 
 impl Shared {
-    pub(crate) fn new(xenbus: ARef<Device>) -> impl PinInit<Self> {
+    pub(crate) fn new(xenbus: ARef<Device>, queues: u32) -> impl PinInit<Self> {
         pin_init!(Self {
             xenbus,
             peer: Atomic::new(State::Unknown as u32),
             offer <- new_mutex!(Offer::default(), "Shared::offer"),
+            tx_frames: Atomic::new(TX_FRAMES),
+            wanted <- new_mutex!(Wanted::new(queues), "Shared::wanted"),
+            control <- new_mutex!(None, "Shared::control"),
         })
     }
 }
@@ -133,6 +154,8 @@ impl Operations for Net {
     type Data = Pin<KBox<Shared>>;
     type Queue = NetQueue;
     type Tx = TxLink;
+
+    type Attributes = (RxbufMin, RxbufMax, RxbufCur);
 
     const POOL_SIZE: u32 = RX_ENTRIES;
 
@@ -271,6 +294,58 @@ impl Operations for Net {
             rx_max: RX_ENTRIES,
             tx_max: TX_ENTRIES,
         }
+    }
+
+    fn tx_frames(dev: &NetDevice<Self>) -> u32 {
+        dev.data().tx_frames.load(Relaxed)
+    }
+
+    fn set_tx_frames(dev: &NetDevice<Self>, frames: u32) -> Result {
+        if !(1..=TX_ENTRIES).contains(&frames) {
+            return Err(EINVAL);
+        }
+        dev.data().tx_frames.store(frames, Relaxed);
+        for queue in dev.queues() {
+            tx::set_frames(queue, frames);
+        }
+        Ok(())
+    }
+
+    fn rss_sizes(dev: &NetDevice<Self>) -> RssSizes {
+        if dev.data().offer.lock().ctrl_ring {
+            RssSizes {
+                key: KEY_LEN as u32,
+                table: TABLE_LEN as u32,
+            }
+        } else {
+            RssSizes::default()
+        }
+    }
+
+    fn rss(dev: &NetDevice<Self>, key: &mut [u8], table: &mut [u32]) -> Result {
+        let wanted = dev.data().wanted.lock();
+        for (to, from) in key.iter_mut().zip(&wanted.key) {
+            *to = *from;
+        }
+        for (to, from) in table.iter_mut().zip(&wanted.table) {
+            *to = *from;
+        }
+        Ok(())
+    }
+
+    fn set_rss(dev: &NetDevice<Self>, key: Option<&[u8]>, table: Option<&[u32]>) -> Result {
+        let mut wanted = dev.data().wanted.lock();
+        let mut new = wanted.clone();
+        new.on = true;
+        for (to, from) in new.key.iter_mut().zip(key.unwrap_or_default()) {
+            *to = *from;
+        }
+        for (to, from) in new.table.iter_mut().zip(table.unwrap_or_default()) {
+            *to = *from;
+        }
+        spread::apply(dev, &new)?;
+        *wanted = new;
+        Ok(())
     }
 
     fn channels(dev: &NetDevice<Self>) -> Channels {

@@ -43,6 +43,6 @@ pub(crate) fn now() -> Params {
     Params {
         max_queues: MAX_QUEUES.get().clamp(1, MAX_QUEUES_LIMIT),
         multicast: false,
-        ctrl: false,
+        ctrl: true,
     }
 }

@@ -51,11 +51,13 @@ enum Sent {
 
 impl TxLive {
     pub(crate) fn new(
-        queue: TxQueue<Host<Outgoing>>,
+        mut queue: TxQueue<Host<Outgoing>>,
         notifier: Notifier,
         bounce: bool,
         attend: Arc<Delayed<Attend>>,
+        frames: u32,
     ) -> Self {
+        queue.set_coalesce(frames);
         Self {
             queue,
             notifier,
@@ -302,6 +304,13 @@ pub(crate) fn xdp_xmit(
         }
     }
     live.push();
+}
+
+/// Changes after how many answers the back end tells of them.
+pub(crate) fn set_frames(queue: &Queue<Net>, frames: u32) {
+    if let TxLink::Live(live) = &mut *queue.lock_tx() {
+        live.queue.set_coalesce(frames);
+    }
 }
 
 /// Makes up for what a stopped queue waits for, as far as that can be; says how many answers there

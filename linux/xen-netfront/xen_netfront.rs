@@ -14,15 +14,19 @@
 //! | [`net`] | what the network stack calls |
 //! | [`tx`] | sending |
 //! | [`rx`] | receiving |
+//! | [`spread`] | how the back end spreads packets over the queues |
 //! | [`xdp`] | what XDP programs need of the back end |
 //! | [`counters`] | what `ethtool -S` shows |
+//! | [`attributes`] | files under `/sys/class/net` |
 
+mod attributes;
 mod counters;
 mod driver;
 mod front;
 mod net;
 mod params;
 mod rx;
+mod spread;
 mod tx;
 mod works;
 mod xdp;

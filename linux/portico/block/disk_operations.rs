@@ -6,9 +6,11 @@
 
 use core::{marker::PhantomData, mem::offset_of, ptr};
 use kernel::{
-    error::from_result, fmt, module::this_module, prelude::*, types::ForeignOwnable, ModuleMetadata,
+    error::from_result, module::this_module, prelude::*, types::ForeignOwnable, ModuleMetadata,
 };
 use portico_bindings as bindings;
+
+pub use crate::text::AttributeText;
 
 /// A geometry for partition tables that still want one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,30 +62,6 @@ pub trait DiskOperations: Sized + 'static {
     ) -> Result {
         let _ = (data, out);
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
-    }
-}
-
-/// The text of an attribute. What does not fit in a page is an error.
-///
-/// # Invariants
-///
-/// `buf` is a page, of which `len <= PAGE_SIZE` bytes are written.
-pub struct AttributeText {
-    buf: *mut u8,
-    len: usize,
-}
-
-impl fmt::Write for AttributeText {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let len = self.len.saturating_add(text.len());
-        if len > bindings::PAGE_SIZE {
-            return Err(fmt::Error);
-        }
-        // SAFETY: within the page by the invariants and the check; it is nobody else's.
-        unsafe { ptr::copy_nonoverlapping(text.as_ptr(), self.buf.add(self.len), text.len()) };
-        // INVARIANT: checked above.
-        self.len = len;
-        Ok(())
     }
 }
 
@@ -159,10 +137,10 @@ impl<D: DiskOperations> Tables<D> {
             let disk = (*bdev.cast::<bindings::block_device>()).bd_disk;
             D::Data::borrow((*disk).private_data)
         };
-        // INVARIANT: sysfs passes a page.
-        let mut out = AttributeText { buf, len: 0 };
+        // SAFETY: sysfs passes a page.
+        let mut out = unsafe { AttributeText::new(buf) };
         match D::serial(data, &mut out) {
-            Ok(()) => out.len as isize,
+            Ok(()) => out.len() as isize,
             Err(error) => error.to_errno() as isize,
         }
     }

@@ -18,8 +18,8 @@ use kernel::{
 use portico_bindings as bindings;
 
 use super::{
-    ethtool, features::Features, operations::Operations, queue::Queue, rtnl::Rtnl, vtable::Vtable,
-    xdp::Slot,
+    attributes::Attributes, ethtool, features::Features, operations::Operations, queue::Queue,
+    rtnl::Rtnl, vtable::Vtable, xdp::Slot,
 };
 
 /// Bytes of an Ethernet address.
@@ -100,7 +100,7 @@ impl<T: Operations> NetDevice<T> {
         let c = bindings::portico_netdev_setup {
             ops: Vtable::<T>::get(),
             ethtool: ethtool::Table::<T>::get(),
-            group: ptr::null(),
+            group: T::Attributes::group().cast(),
             // `Device` is a transparent wrapper.
             parent: ptr::from_ref(setup.parent).cast_mut().cast(),
             features: setup.fixed.union(setup.optional).raw(),

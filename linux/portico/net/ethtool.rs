@@ -10,7 +10,10 @@ use core::{marker::PhantomData, slice};
 use kernel::{error::from_result, prelude::*};
 use portico_bindings as bindings;
 
-use super::{device::NetDevice, operations::Operations, rtnl::Rtnl};
+use super::{device::NetDevice, operations::Operations, rss::Rss, rtnl::Rtnl};
+
+/// `ETHTOOL_COALESCE_TX_MAX_FRAMES`.
+const TX_MAX_FRAMES: u32 = 1 << 5;
 
 const NAME_LEN: usize = bindings::ETH_GSTRING_LEN as usize;
 
@@ -234,7 +237,60 @@ impl<T: Operations> Table<T> {
         from_result(|| T::set_channels(dev, &rtnl, combined).map(|()| 0))
     }
 
+    /// # Safety
+    ///
+    /// See the type.
+    unsafe extern "C" fn get_coalesce(
+        dev: *mut bindings::net_device,
+        to: *mut bindings::ethtool_coalesce,
+        _kernel: *mut bindings::kernel_ethtool_coalesce,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: by the type's promises.
+        let (dev, to) = unsafe { (NetDevice::<T>::from_raw(dev), &mut *to) };
+        to.tx_max_coalesced_frames = T::tx_frames(dev);
+        0
+    }
+
+    /// # Safety
+    ///
+    /// See the type.
+    unsafe extern "C" fn set_coalesce(
+        dev: *mut bindings::net_device,
+        from: *mut bindings::ethtool_coalesce,
+        _kernel: *mut bindings::kernel_ethtool_coalesce,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: by the type's promises.
+        let (dev, from) = unsafe { (NetDevice::<T>::from_raw(dev), &*from) };
+        from_result(|| T::set_tx_frames(dev, from.tx_max_coalesced_frames).map(|()| 0))
+    }
+
     const TABLE: bindings::ethtool_ops = bindings::ethtool_ops {
+        supported_coalesce_params: TX_MAX_FRAMES,
+        get_coalesce: Some(Self::get_coalesce),
+        set_coalesce: Some(Self::set_coalesce),
+        get_rxfh_key_size: if T::HAS_SET_RSS {
+            Some(Rss::<T>::key_size)
+        } else {
+            None
+        },
+        get_rxfh_indir_size: if T::HAS_SET_RSS {
+            Some(Rss::<T>::table_size)
+        } else {
+            None
+        },
+        get_rxfh: if T::HAS_SET_RSS {
+            Some(Rss::<T>::get)
+        } else {
+            None
+        },
+        set_rxfh: if T::HAS_SET_RSS {
+            Some(Rss::<T>::set)
+        } else {
+            None
+        },
+        get_rx_ring_count: Some(Rss::<T>::ring_count),
         get_drvinfo: Some(Self::get_drvinfo),
         get_link: Some(bindings::ethtool_op_get_link),
         get_ts_info: Some(bindings::ethtool_op_get_ts_info),

@@ -48,6 +48,7 @@
 //! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
 //! [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
+mod attributes;
 mod device;
 mod ethtool;
 mod features;
@@ -58,6 +59,7 @@ mod operations;
 mod outgoing;
 mod page_pool;
 mod queue;
+mod rss;
 mod rtnl;
 mod skb;
 mod stats;
@@ -65,6 +67,7 @@ mod vtable;
 mod xdp;
 
 pub use self::{
+    attributes::{Attribute, Attributes},
     device::{NetDevice, Registration, Setup, MAC_LEN},
     ethtool::{Channels, DriverInfo, Names, Rings, Values},
     features::Features,
@@ -75,8 +78,11 @@ pub use self::{
     outgoing::{Copied, Outgoing},
     page_pool::PoolPage,
     queue::{BhOff, Queue, TxGuard, TxQueue},
+    rss::{random_key, RssSizes},
     rtnl::Rtnl,
     skb::{Pieces, SkBuff},
     stats::{Counter, Flag, Stats},
     xdp::{Program, XdpFrame, XdpFrames, XdpVerdict, XDP_HEADROOM, XDP_MAX_LEN},
 };
+
+pub use crate::text::AttributeText;

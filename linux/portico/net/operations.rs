@@ -7,11 +7,13 @@
 use kernel::prelude::*;
 
 use super::{
+    attributes::Attributes,
     device::NetDevice,
     ethtool::{Channels, DriverInfo, Names, Rings, Values},
     features::Features,
     napi::Poll,
     queue::{Queue, TxQueue},
+    rss::RssSizes,
     rtnl::Rtnl,
     skb::SkBuff,
     stats::Stats,
@@ -44,6 +46,9 @@ pub trait Operations: Sized + 'static {
     type Queue: Send + Sync;
     /// Data of a queue that the lock of the transmit queue protects.
     type Tx: Send;
+
+    /// Files of the device, beside the stack's own.
+    type Attributes: Attributes<Self>;
 
     /// How many pages a queue keeps at hand for what it receives.
     const POOL_SIZE: u32;
@@ -133,6 +138,31 @@ pub trait Operations: Sized + 'static {
 
     /// The sizes of the rings (`ethtool -g`).
     fn rings(dev: &NetDevice<Self>) -> Rings;
+
+    /// After how many packets sent an event tells of them, at the latest (`ethtool -c`, `tx-frames`).
+    fn tx_frames(dev: &NetDevice<Self>) -> u32;
+
+    /// Changes that.
+    fn set_tx_frames(dev: &NetDevice<Self>, frames: u32) -> Result;
+
+    /// What is known of spreading what is received: all 0 if it cannot be changed.
+    fn rss_sizes(dev: &NetDevice<Self>) -> RssSizes {
+        let _ = dev;
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Reads the key and the table that are set. The slices are as long as
+    /// [`rss_sizes`](Self::rss_sizes) says, or empty.
+    fn rss(dev: &NetDevice<Self>, key: &mut [u8], table: &mut [u32]) -> Result {
+        let _ = (dev, key, table);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sets the key, or the table, or both. The stack has checked the entries.
+    fn set_rss(dev: &NetDevice<Self>, key: Option<&[u8]>, table: Option<&[u32]>) -> Result {
+        let _ = (dev, key, table);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
 
     /// The queues (`ethtool -l`).
     fn channels(dev: &NetDevice<Self>) -> Channels;
