@@ -86,6 +86,11 @@ const fn entry_size<Req, Rsp>() -> usize {
     }
 }
 
+/// Whether every entry starts at a multiple of 8.
+const fn wide<Req, Rsp>() -> bool {
+    HEADER % 8 == 0 && entry_size::<Req, Rsp>() % 8 == 0
+}
+
 /// What both sides share: the memory and the mask.
 struct Raw<M, Req, Rsp> {
     /// INVARIANT: `shared` holds the header and `mask + 1` entries.
@@ -150,9 +155,15 @@ impl<M: SharedMemory, Req, Rsp> Raw<M, Req, Rsp> {
     fn copy_out<T: FromBytes + IntoBytes>(&self, index: u32) -> T {
         const { assert!(size_of::<T>() <= entry_size::<Req, Rsp>()) };
         let mut value = T::new_zeroed();
-        // SAFETY: the entry lies in the ring by the invariant, and `T` is not larger than an entry
-        // and, as all entry types, a multiple of 4.
-        unsafe { self.shared.load(self.entry(index), value.as_mut_bytes()) };
+        let (at, bytes) = (self.entry(index), value.as_mut_bytes());
+        if const { wide::<Req, Rsp>() } {
+            // SAFETY: the entry lies in the ring by the invariant, and `T` is not larger than an entry
+            // and, as all entry types, a multiple of 4. All entries start at multiples of 8.
+            unsafe { self.shared.load::<true>(at, bytes) };
+        } else {
+            // SAFETY: likewise, but entries start at multiples of 4.
+            unsafe { self.shared.load::<false>(at, bytes) };
+        }
         value
     }
 
@@ -186,8 +197,14 @@ impl<M, Req, Rsp> EntryMut<'_, M, Req, Rsp> {
         let fits = at % 4 == 0 && at <= entry_size::<Req, Rsp>().saturating_sub(size_of::<T>());
         debug_assert!(fits && size_of::<T>() <= entry_size::<Req, Rsp>());
         if fits && size_of::<T>() <= entry_size::<Req, Rsp>() {
-            // SAFETY: `self.at` is the start of an entry in the ring, and the value lies within it.
-            unsafe { self.shared.store(self.at + at, value.as_bytes()) };
+            if const { wide::<Req, Rsp>() } && at % 8 == 0 {
+                // SAFETY: `self.at` is the start of an entry in the ring, and the value lies within it.
+                // Both `self.at` and `at` are multiples of 8.
+                unsafe { self.shared.store::<true>(self.at + at, value.as_bytes()) };
+            } else {
+                // SAFETY: likewise, but multiples of 4.
+                unsafe { self.shared.store::<false>(self.at + at, value.as_bytes()) };
+            }
         }
     }
 
@@ -198,6 +215,59 @@ impl<M, Req, Rsp> EntryMut<'_, M, Req, Rsp> {
         if nth < entry_size::<Req, Rsp>().saturating_sub(at) / size_of::<T>() {
             self.set(at + nth * size_of::<T>(), value);
         }
+    }
+}
+
+/// Requests that are being written, behind those that count already.
+pub struct Draft<'a, M, Req, Rsp> {
+    raw: &'a Raw<M, Req, Rsp>,
+    /// The next one.
+    index: u32,
+    /// Entries that are free.
+    left: u32,
+}
+
+impl<'a, M: SharedMemory, Req, Rsp> Draft<'a, M, Req, Rsp> {
+    /// Number of requests that can still be written.
+    #[inline]
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// The entry that the next written request takes, 0 to [`size`](FrontRing::size) - 1.
+    #[inline(always)]
+    pub fn next_index(&self) -> u32 {
+        self.index & self.raw.mask
+    }
+
+    /// Takes the next free entry, or `None` on a full ring.
+    #[inline(always)]
+    pub fn next_entry(&mut self) -> Option<EntryMut<'a, M, Req, Rsp>> {
+        self.left = self.left.checked_sub(1)?;
+        let entry = self.raw.entry_mut(self.index);
+        self.index = self.index.wrapping_add(1);
+        Some(entry)
+    }
+}
+
+/// Responses that are read and not yet taken.
+pub struct Seen<'a, M, Req, Rsp> {
+    raw: &'a Raw<M, Req, Rsp>,
+    /// The next one.
+    index: u32,
+    /// Responses that are there.
+    left: u32,
+}
+
+impl<M: SharedMemory, Req, Rsp> Seen<'_, M, Req, Rsp> {
+    /// Copies the next response and its entry's index, 0 to [`size`](FrontRing::size) - 1; `None` when
+    /// none is left. `T` is the type of responses or what takes the place of one.
+    #[inline(always)]
+    pub fn read<T: FromBytes + IntoBytes>(&mut self) -> Option<(u32, T)> {
+        self.left = self.left.checked_sub(1)?;
+        let index = self.index;
+        self.index = index.wrapping_add(1);
+        Some((index & self.raw.mask, self.raw.copy_out(index)))
     }
 }
 
@@ -273,6 +343,23 @@ impl<M: SharedMemory, Req, Rsp> FrontRing<M, Req, Rsp> {
         let index = self.req_prod_pvt;
         self.req_prod_pvt = index.wrapping_add(1);
         Some(self.raw.entry_mut(index))
+    }
+
+    /// Begins to write requests that count only when all of them are written.
+    #[inline]
+    pub fn draft(&self) -> Draft<'_, M, Req, Rsp> {
+        Draft {
+            raw: &self.raw,
+            index: self.req_prod_pvt,
+            left: self.free(),
+        }
+    }
+
+    /// Takes over the first `count` requests of a [`draft`](Self::draft).
+    #[inline]
+    pub fn commit(&mut self, count: u32) {
+        debug_assert!(count <= self.free());
+        self.req_prod_pvt = self.req_prod_pvt.wrapping_add(count.min(self.free()));
     }
 
     /// Takes back the last `count` written requests, which were not published.
@@ -351,6 +438,24 @@ impl<M: SharedMemory, Req, Rsp> FrontRing<M, Req, Rsp> {
     #[inline]
     pub fn response_index(&self, ahead: u32) -> u32 {
         self.rsp_cons.wrapping_add(ahead) & self.raw.mask
+    }
+
+    /// The responses that were seen and not taken, from the one `ahead` of the next.
+    #[inline]
+    pub fn seen(&self, ahead: u32) -> Seen<'_, M, Req, Rsp> {
+        let left = self.rsp_prod.wrapping_sub(self.rsp_cons);
+        Seen {
+            raw: &self.raw,
+            index: self.rsp_cons.wrapping_add(ahead),
+            left: left.saturating_sub(ahead),
+        }
+    }
+
+    /// Looks again at the peer's producer index. `true`: there are more responses than were seen.
+    pub fn see_more(&mut self) -> Result<bool, RingError> {
+        let seen = self.rsp_prod;
+        self.refresh()?;
+        Ok(self.rsp_prod.wrapping_sub(self.rsp_cons) > seen.wrapping_sub(self.rsp_cons))
     }
 
     /// Takes `count` responses that were peeked at.

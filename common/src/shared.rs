@@ -159,17 +159,21 @@ impl<M> Shared<M> {
         }
     }
 
-    /// Copies `src` to byte offset `at`, in the widest words that fit.
+    /// Copies `src` to byte offset `at`: if `at` is said to be a multiple of 8, which is known better
+    /// when compiling than when running, in the widest words that fit.
     ///
     /// # Safety
     ///
-    /// `at` is a multiple of 4, so is the length of `src`, and `at + src.len() <= self.len()`.
+    /// `at` is a multiple of 4, so is the length of `src`, and `at + src.len() <= self.len()`. With
+    /// `WIDE`, `at` is a multiple of 8.
     #[inline(always)]
-    pub(crate) unsafe fn store(&self, at: usize, src: &[u8]) {
-        debug_assert!(at % 4 == 0 && src.len() % 4 == 0 && at + src.len() <= self.len);
+    pub(crate) unsafe fn store<const WIDE: bool>(&self, at: usize, src: &[u8]) {
+        debug_assert!(
+            at % if WIDE { 8 } else { 4 } == 0 && src.len() % 4 == 0 && at + src.len() <= self.len
+        );
         let mut done = 0;
         #[cfg(not(loom))]
-        if at % 8 == 0 {
+        if WIDE {
             for chunk in src.chunks_exact(8) {
                 let Ok(bytes) = <[u8; 8]>::try_from(chunk) else {
                     continue;
@@ -190,17 +194,21 @@ impl<M> Shared<M> {
         }
     }
 
-    /// Copies from byte offset `at` to `dst`, each word once, in the widest words that fit.
+    /// Copies from byte offset `at` to `dst`, each word once; as for the width, see
+    /// [`store`](Self::store).
     ///
     /// # Safety
     ///
-    /// `at` is a multiple of 4, so is the length of `dst`, and `at + dst.len() <= self.len()`.
+    /// `at` is a multiple of 4, so is the length of `dst`, and `at + dst.len() <= self.len()`. With
+    /// `WIDE`, `at` is a multiple of 8.
     #[inline(always)]
-    pub(crate) unsafe fn load(&self, at: usize, dst: &mut [u8]) {
-        debug_assert!(at % 4 == 0 && dst.len() % 4 == 0 && at + dst.len() <= self.len);
+    pub(crate) unsafe fn load<const WIDE: bool>(&self, at: usize, dst: &mut [u8]) {
+        debug_assert!(
+            at % if WIDE { 8 } else { 4 } == 0 && dst.len() % 4 == 0 && at + dst.len() <= self.len
+        );
         let mut done = 0;
         #[cfg(not(loom))]
-        if at % 8 == 0 {
+        if WIDE {
             for chunk in dst.chunks_exact_mut(8) {
                 // SAFETY: within `dst`, so within the span; `base` and `at + done` are multiples of 8.
                 let word = unsafe { self.base.add(at + done).cast::<imp::AtomicU64>().as_ref() };

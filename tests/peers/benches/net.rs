@@ -123,10 +123,18 @@ mod net {
                 return println!("{sum}");
             }
         }
+        // `turns` is for the last lines alone.
+        if args.iter().any(|arg| arg == "turns") {
+            return turns();
+        }
         let mut c = Criterion::default().configure_from_args();
         both::<RustTx, CTx>(&mut c);
         both::<RustRx, CRx>(&mut c);
         c.final_summary();
+        turns();
+    }
+
+    fn turns() {
         for (batch, pages) in SHAPES {
             in_turns::<RustTx, CTx>(batch, pages);
         }

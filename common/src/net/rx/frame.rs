@@ -83,12 +83,39 @@ pub(super) enum Verdict {
     Malformed,
 }
 
-/// A frame as it is read.
+/// Where the data of a slot lies; `None` if that makes no sense.
+#[inline(always)]
+pub(super) fn extent(slot: u32, response: &RxResponse) -> Option<Piece> {
+    // Negative ones become large.
+    let (offset, len) = (u32::from(response.offset), response.status as u32);
+    let page = PAGE_SIZE as u32;
+    if len.wrapping_sub(1) >= page || offset > page.wrapping_sub(len) {
+        return None;
+    }
+    Some(Piece {
+        slot: slot as u16,
+        offset: offset as u16,
+        len: len as u16,
+    })
+}
+
+/// What a first slot says of the checksum.
+#[inline]
+pub(super) fn checksum(flags: u16) -> Checksum {
+    if flags & wire::NETRXF_CSUM_BLANK != 0 {
+        Checksum::Blank
+    } else if flags & wire::NETRXF_DATA_VALIDATED != 0 {
+        Checksum::Validated
+    } else {
+        Checksum::Unknown
+    }
+}
+
+/// A frame of several slots as it is read.
 pub(super) struct Chain {
-    pub(super) pieces: [Piece; NR_SLOTS_MIN],
-    /// How many of them are valid.
+    /// How many data slots it has.
     pub(super) count: usize,
-    /// Of the pieces.
+    /// Of the data slots.
     verdict: Verdict,
     /// Extra information makes no sense.
     bad_extra: bool,
@@ -104,18 +131,15 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub(super) const fn new() -> Self {
+    /// Begins with the flags of a first slot.
+    #[inline]
+    pub(super) fn new(flags: u16) -> Self {
         Self {
-            pieces: [Piece {
-                slot: 0,
-                offset: 0,
-                len: 0,
-            }; NR_SLOTS_MIN],
             count: 0,
             verdict: Verdict::Good,
             bad_extra: false,
             meta: Meta {
-                checksum: Checksum::Unknown,
+                checksum: checksum(flags),
                 gso: None,
                 hash: None,
             },
@@ -126,93 +150,80 @@ impl Chain {
         }
     }
 
-    /// Begins with the response of a first slot.
-    #[inline]
-    pub(super) fn start(&mut self, flags: u16) {
-        self.count = 0;
-        self.verdict = Verdict::Good;
-        self.bad_extra = false;
-        self.len = 0;
-        self.extras = 0;
-        self.seen = 0;
-        self.headroom = None;
-        self.meta = Meta {
-            checksum: if flags & wire::NETRXF_CSUM_BLANK != 0 {
-                Checksum::Blank
-            } else if flags & wire::NETRXF_DATA_VALIDATED != 0 {
-                Checksum::Validated
-            } else {
-                Checksum::Unknown
-            },
-            gso: None,
-            hash: None,
-        };
-    }
-
-    /// Takes over a piece; `false`: there is no room for it.
+    /// Takes over a data slot; `false`: there is no room for it.
     #[inline(always)]
-    pub(super) fn push(&mut self, slot: u32, response: &RxResponse) -> bool {
-        let Some(piece) = self.pieces.get_mut(self.count) else {
+    pub(super) fn data(
+        &mut self,
+        pieces: &mut [Piece; NR_SLOTS_MIN],
+        slot: u32,
+        response: &RxResponse,
+    ) -> bool {
+        let Some(place) = pieces.get_mut(self.count) else {
             return false;
         };
         self.count += 1;
-        let mut offset = u32::from(response.offset);
-        // Negative ones become large.
-        let mut len = response.status as u32;
-        if let (Some(headroom), 0) = (self.headroom, offset) {
-            offset = u32::from(headroom);
-            len = len.wrapping_sub(offset);
+        match extent(slot, response) {
+            Some(piece) => {
+                *place = piece;
+                self.len = self.len.wrapping_add(u32::from(piece.len));
+            }
+            None if response.status < 0 => self.verdict = Verdict::Failed,
+            None => self.verdict = Verdict::Malformed,
         }
-        let page = PAGE_SIZE as u32;
-        if len.wrapping_sub(1) >= page || offset > page - len {
-            self.verdict = if response.status < 0 {
-                Verdict::Failed
-            } else {
-                Verdict::Malformed
-            };
-            return true;
-        }
-        *piece = Piece {
-            slot: slot as u16,
-            offset: offset as u16,
-            len: len as u16,
-        };
-        self.len = self.len.wrapping_add(len);
         true
     }
 
-    /// Takes over extra information, `first` being the response in front of it; `false`: there are more
-    /// than there are types.
+    /// Takes over extra information; `false`: there are more than there are types.
     #[inline]
-    pub(super) fn extra(&mut self, slot: u32, first: &RxResponse, extra: &ExtraInfo) -> bool {
+    pub(super) fn extra(&mut self, extra: &ExtraInfo) -> bool {
         self.extras = self.extras.wrapping_add(1);
         if self.extras >= u32::from(wire::EXTRA_TYPE_MAX) {
             return false;
         }
-        let bit = 1u8.checked_shl(u32::from(extra.kind)).unwrap_or(0);
-        let known = match extra.kind {
-            _ if self.seen & bit != 0 => false,
+        let (bit, known) = match extra.kind {
             wire::EXTRA_TYPE_GSO => {
                 self.meta.gso = Gso::from_wire(extra.gso());
-                self.meta.gso.is_some()
+                (1 << wire::EXTRA_TYPE_GSO, self.meta.gso.is_some())
             }
             // A hash of an unknown kind is of no use, and of no harm.
             wire::EXTRA_TYPE_HASH => {
                 self.meta.hash = Hash::from_wire(extra.hash());
-                true
+                (1 << wire::EXTRA_TYPE_HASH, true)
             }
             wire::EXTRA_TYPE_XDP => {
                 self.headroom = Some(extra.xdp());
-                self.verdict = Verdict::Good;
-                self.count = 0;
-                self.len = 0;
-                self.push(slot, first)
+                (1 << wire::EXTRA_TYPE_XDP, true)
             }
-            _ => false,
+            _ => (0, false),
         };
+        self.bad_extra |= !known || self.seen & bit != 0;
         self.seen |= bit;
-        self.bad_extra |= !known;
         true
+    }
+
+    /// Puts the pieces right where the responses do not say where the data begins, but the extra
+    /// information does: there, `status` is where it ends.
+    #[inline]
+    pub(super) fn shift(&mut self, pieces: &mut [Piece; NR_SLOTS_MIN]) {
+        if let Some(headroom) = self.headroom {
+            self.shift_by(headroom, pieces);
+        }
+    }
+
+    #[cold]
+    fn shift_by(&mut self, headroom: u16, pieces: &mut [Piece; NR_SLOTS_MIN]) {
+        self.len = 0;
+        for piece in pieces.iter_mut().take(self.count) {
+            if piece.offset == 0 {
+                // Without data there is no piece.
+                if piece.len <= headroom && self.verdict == Verdict::Good {
+                    self.verdict = Verdict::Malformed;
+                }
+                piece.offset = headroom;
+                piece.len = piece.len.saturating_sub(headroom);
+            }
+            self.len = self.len.wrapping_add(u32::from(piece.len));
+        }
     }
 
     /// What becomes of the frame, now that all of it is read.

@@ -31,11 +31,11 @@ mod types;
 
 use super::host::{Buffer, Host};
 use super::types::Violation;
-use super::wire::{RxRequest, RxResponse};
+use super::wire::{RxRequest, RxResponse, NR_SLOTS_MIN};
 use crate::grant::Access;
 use crate::host::{end_or_abandon, NoMemory, NO_REF};
 use crate::ring::FrontRing;
-use frame::Chain;
+use frame::Piece;
 
 pub use frame::{Frame, RxFragment};
 pub use types::{Received, RxStats};
@@ -55,7 +55,8 @@ pub struct RxQueue<H: Host> {
     host: H,
     ring: RxRing<H::Ring>,
     slots: H::Array<Slot<H::Buffer>>,
-    chain: Chain,
+    /// Of the frame that is being received.
+    pieces: [Piece; NR_SLOTS_MIN],
     /// The last frame that is in the ring is not all there.
     partial: bool,
     closed: bool,
@@ -78,7 +79,7 @@ impl<H: Host> RxQueue<H> {
             host,
             ring,
             slots,
-            chain: Chain::new(),
+            pieces: [Piece::default(); NR_SLOTS_MIN],
             partial: false,
             closed: false,
             broken: false,
@@ -122,35 +123,35 @@ impl<H: Host> RxQueue<H> {
     /// The back end sees them after [`push`](Self::push).
     #[inline]
     pub fn refill(&mut self, mut next: impl FnMut() -> Option<H::Buffer>) -> u32 {
-        while !self.closed && self.ring.free() != 0 {
+        if self.closed {
+            return self.ring.free();
+        }
+        let mut draft = self.ring.draft();
+        let mut posted = 0;
+        loop {
+            let index = draft.next_index();
+            let (Some(mut entry), Some(slot)) =
+                (draft.next_entry(), self.slots.get_mut(index as usize))
+            else {
+                break;
+            };
             let Some(buffer) = next() else {
                 break;
             };
-            self.post(buffer);
+            let (gref, gfn) = (slot.gref, buffer.gfn());
+            let request = RxRequest {
+                id: index as u16,
+                pad: 0,
+                gref,
+            };
+            entry.set(0, &request);
+            slot.buffer = Some(buffer);
+            self.host.grant(gref, gfn, Access::ReadWrite);
+            posted += 1;
         }
+        self.ring.commit(posted);
+        self.stats.buffers += u64::from(posted);
         self.ring.free()
-    }
-
-    /// Grants a buffer and writes its slot. The ring has room.
-    #[inline]
-    fn post(&mut self, buffer: H::Buffer) {
-        let index = self.ring.next_index();
-        let Some(slot) = self.slots.get_mut(index as usize) else {
-            return;
-        };
-        let Some(mut entry) = self.ring.next_entry() else {
-            return;
-        };
-        let request = RxRequest {
-            id: index as u16,
-            pad: 0,
-            gref: slot.gref,
-        };
-        entry.set(0, &request);
-        let gfn = buffer.gfn();
-        slot.buffer = Some(buffer);
-        self.stats.buffers += 1;
-        self.host.grant(slot.gref, gfn, Access::ReadWrite);
     }
 
     /// Publishes what was posted. `true`: notify the back end.

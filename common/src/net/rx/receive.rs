@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The way out: responses are checked and become frames.
 
-use super::frame::Verdict;
-use super::{Frame, Received, RxQueue, Slot};
+use super::frame::{checksum, extent, Chain, Piece, Verdict};
+use super::{Frame, Received, RxQueue, RxStats, Slot};
 use crate::host::NO_REF;
 use crate::net::host::Host;
-use crate::net::types::Violation;
-use crate::net::wire::{self, ExtraInfo, RxRequest, RxResponse};
+use crate::net::types::{Meta, Violation};
+use crate::net::wire::{self, ExtraInfo, RxRequest, RxResponse, NR_SLOTS_MIN};
+use crate::ring::Seen;
+use crate::shared::SharedMemory;
 
 /// A frame goes on behind its first slot.
 const GOES_ON: u16 = wire::NETRXF_MORE_DATA | wire::NETRXF_EXTRA_INFO;
@@ -50,7 +52,7 @@ impl<H: Host> RxQueue<H> {
     }
 
     /// Handles the next frame; `false`: there is none, or not all of it.
-    #[inline]
+    #[inline(always)]
     fn next_frame(
         &mut self,
         received: &mut Received,
@@ -60,122 +62,88 @@ impl<H: Host> RxQueue<H> {
         let Some(first) = self.ring.peek_response::<RxResponse>(0)? else {
             return Ok(false);
         };
-        self.chain.start(first.flags);
-        self.piece(0, &first)?;
-        let taken = if first.flags & GOES_ON == 0 {
-            1
-        } else {
-            match self.rest(&first)? {
-                Some(taken) => taken,
-                None => {
-                    self.partial = true;
-                    return Ok(false);
-                }
-            }
-        };
-        received.responses += taken;
-        let verdict = self.chain.verdict();
-        if verdict != Verdict::Good {
-            self.drop_frame(verdict, taken);
-            return Ok(true);
+        let index = self.ring.response_index(0);
+        if u32::from(first.id) != index {
+            return Err(Violation::Id { id: first.id });
         }
-        self.end_pieces()?;
-        let first_extra = self.ring.response_index(1);
-        self.ring.take_responses(taken);
-        let chain = &self.chain;
-        self.stats.frames += 1;
-        self.stats.fragments += chain.count as u64;
-        self.stats.bytes += u64::from(chain.len);
-        self.stats.gso += u64::from(chain.meta.gso.is_some());
-        received.frames += 1;
-        let mut frame = Frame {
-            meta: chain.meta,
-            len: chain.len,
-            pieces: chain.pieces.get(..chain.count).unwrap_or_default().iter(),
-            slots: &mut self.slots,
-        };
-        sink(&mut frame);
-        frame.for_each(drop);
-        // Behind the sink: the ring may have no slot free but those of the frame's buffers.
-        for extra in 0..self.chain.extras {
-            self.repost(first_extra.wrapping_add(extra));
+        if first.flags & GOES_ON != 0 {
+            return self.chained(index, &first, received, sink);
+        }
+        received.responses = received.responses.wrapping_add(1);
+        match extent(index, &first) {
+            Some(piece) if u32::from(piece.len) >= wire::ETH_HLEN => {
+                end(&self.host, &self.slots, &piece)?;
+                self.ring.take_responses(1);
+                received.frames = received.frames.wrapping_add(1);
+                let frame = Frame {
+                    meta: Meta {
+                        checksum: checksum(first.flags),
+                        gso: None,
+                        hash: None,
+                    },
+                    len: piece.len.into(),
+                    pieces: core::slice::from_ref(&piece).iter(),
+                    slots: &mut self.slots,
+                };
+                hand_over(frame, &mut self.stats, sink);
+            }
+            Some(_) => self.drop_frame(Verdict::Malformed, 1),
+            None if first.status < 0 => self.drop_frame(Verdict::Failed, 1),
+            None => self.drop_frame(Verdict::Malformed, 1),
         }
         Ok(true)
     }
 
-    /// Reads a data slot, `ahead` of the next response.
-    #[inline(always)]
-    fn piece(&mut self, ahead: u32, response: &RxResponse) -> Result<(), Violation> {
-        let index = self.ring.response_index(ahead);
-        if u32::from(response.id) != index {
-            return Err(Violation::Id { id: response.id });
-        }
-        if self.chain.push(index, response) {
-            Ok(())
-        } else {
-            Err(Violation::TooLong)
-        }
-    }
-
-    /// Reads what follows the first slot of a frame; returns how many slots it has, or `None` when not
-    /// all of them are there.
+    /// Handles a frame that goes on behind its first slot; `false`: not all of it is there.
     #[inline]
-    fn rest(&mut self, first: &RxResponse) -> Result<Option<u32>, Violation> {
-        let mut ahead = 1;
-        let mut extra = first.flags & wire::NETRXF_EXTRA_INFO != 0;
-        while extra {
-            let Some(info) = self.ring.peek_response::<ExtraInfo>(ahead)? else {
-                return Ok(None);
-            };
-            let slot = self.ring.response_index(0);
-            if !self.chain.extra(slot, first, &info) {
-                return Err(Violation::TooLong);
+    fn chained(
+        &mut self,
+        index: u32,
+        first: &RxResponse,
+        received: &mut Received,
+        sink: &mut impl FnMut(&mut Frame<'_, H>),
+    ) -> Result<bool, Violation> {
+        let mut chain = loop {
+            let mut chain = Chain::new(first.flags);
+            let first = (index, *first);
+            if read(&mut chain, &mut self.pieces, first, self.ring.seen(1))? {
+                break chain;
             }
-            ahead += 1;
-            extra = info.more();
+            if !self.ring.see_more()? {
+                self.partial = true;
+                return Ok(false);
+            }
+        };
+        chain.shift(&mut self.pieces);
+        let taken = chain.extras.wrapping_add(chain.count as u32);
+        received.responses = received.responses.wrapping_add(taken);
+        let verdict = chain.verdict();
+        if verdict != Verdict::Good {
+            self.drop_frame(verdict, taken);
+            return Ok(true);
         }
-        let mut more = first.flags & wire::NETRXF_MORE_DATA != 0;
-        while more {
-            let Some(response) = self.ring.peek_response::<RxResponse>(ahead)? else {
-                return Ok(None);
-            };
-            self.piece(ahead, &response)?;
-            ahead += 1;
-            more = response.flags & wire::NETRXF_MORE_DATA != 0;
-        }
-        Ok(Some(ahead))
-    }
-
-    /// Ends the grants of the frame's buffers.
-    #[inline]
-    fn end_pieces(&mut self) -> Result<(), Violation> {
-        let pieces = self
-            .chain
-            .pieces
-            .get(..self.chain.count)
-            .unwrap_or_default();
-        for (nth, piece) in pieces.iter().enumerate() {
-            let Some(slot) = self.slots.get(usize::from(piece.slot)) else {
-                continue;
-            };
-            if !self.host.end(slot.gref) {
-                let (id, gref) = (piece.slot, slot.gref);
-                self.forget_ended(nth);
-                return Err(Violation::Held { id, gref });
+        let pieces = self.pieces.get(..chain.count).unwrap_or_default();
+        for piece in pieces {
+            if let Err(violation) = end(&self.host, &self.slots, piece) {
+                forget_before(&self.host, &mut self.slots, pieces, piece);
+                return Err(violation);
             }
         }
-        Ok(())
-    }
-
-    /// Lets go of the references of the frame's first `count` buffers, whose grants have ended.
-    #[cold]
-    fn forget_ended(&mut self, count: usize) {
-        for piece in self.chain.pieces.get(..count).unwrap_or_default() {
-            if let Some(slot) = self.slots.get_mut(usize::from(piece.slot)) {
-                self.host.release(slot.gref);
-                slot.gref = NO_REF;
-            }
+        let first_extra = self.ring.response_index(1);
+        self.ring.take_responses(taken);
+        received.frames = received.frames.wrapping_add(1);
+        let frame = Frame {
+            meta: chain.meta,
+            len: chain.len,
+            pieces: pieces.iter(),
+            slots: &mut self.slots,
+        };
+        hand_over(frame, &mut self.stats, sink);
+        // Behind the sink: the ring may have no slot free but those of the frame's buffers.
+        for extra in 0..chain.extras {
+            self.repost(first_extra.wrapping_add(extra));
         }
+        Ok(true)
     }
 
     /// Takes the `taken` slots of a frame from the ring and posts their buffers again.
@@ -201,25 +169,13 @@ impl<H: Host> RxQueue<H> {
         let Some(mut entry) = self.ring.next_entry() else {
             return;
         };
-        let nothing = Slot {
-            gref: NO_REF,
-            buffer: None,
-        };
-        let Some(slot) = self.slots.get_mut(from) else {
+        let count = self.slots.len();
+        if from >= count || to >= count {
             return;
-        };
-        let posted = core::mem::replace(slot, nothing);
-        let gref = posted.gref;
-        let Some(slot) = self.slots.get_mut(to) else {
-            return;
-        };
-        let free = core::mem::replace(slot, posted);
-        // In a full ring the two are one.
-        if from != to {
-            if let Some(slot) = self.slots.get_mut(from) {
-                *slot = free;
-            }
         }
+        // In a full ring the two are one.
+        self.slots.swap(from, to);
+        let gref = self.slots.get(to).map_or(NO_REF, |slot| slot.gref);
         let request = RxRequest {
             id: index as u16,
             pad: 0,
@@ -228,4 +184,80 @@ impl<H: Host> RxQueue<H> {
         entry.set(0, &request);
         self.stats.reposted += 1;
     }
+}
+
+/// Reads the slots of a frame behind its first one, which is `first`; `false`: not all of them are there.
+#[inline(always)]
+fn read<M: SharedMemory>(
+    chain: &mut Chain,
+    pieces: &mut [Piece; NR_SLOTS_MIN],
+    first: (u32, RxResponse),
+    mut seen: Seen<'_, M, RxRequest, RxResponse>,
+) -> Result<bool, Violation> {
+    let (mut index, mut response) = first;
+    if response.flags & wire::NETRXF_EXTRA_INFO != 0 {
+        loop {
+            let Some((_, extra)) = seen.read::<ExtraInfo>() else {
+                return Ok(false);
+            };
+            if !chain.extra(&extra) {
+                return Err(Violation::TooLong);
+            }
+            if !extra.more() {
+                break;
+            }
+        }
+    }
+    loop {
+        if u32::from(response.id) != index {
+            return Err(Violation::Id { id: response.id });
+        }
+        if !chain.data(pieces, index, &response) {
+            return Err(Violation::TooLong);
+        }
+        if response.flags & wire::NETRXF_MORE_DATA == 0 {
+            return Ok(true);
+        }
+        (index, response) = match seen.read() {
+            Some(next) => next,
+            None => return Ok(false),
+        };
+    }
+}
+
+/// Ends the grant of a piece's buffer.
+#[inline(always)]
+fn end<H: Host>(host: &H, slots: &[Slot<H::Buffer>], piece: &Piece) -> Result<(), Violation> {
+    match slots.get(usize::from(piece.slot)) {
+        Some(slot) if !host.end(slot.gref) => Err(Violation::Held {
+            id: piece.slot,
+            gref: slot.gref,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Lets go of the references of buffers whose grants have ended: those in front of `held`.
+#[cold]
+fn forget_before<H: Host>(host: &H, slots: &mut [Slot<H::Buffer>], pieces: &[Piece], held: &Piece) {
+    for piece in pieces.iter().take_while(|piece| piece.slot != held.slot) {
+        if let Some(slot) = slots.get_mut(usize::from(piece.slot)) {
+            host.release(core::mem::replace(&mut slot.gref, NO_REF));
+        }
+    }
+}
+
+/// Hands a frame to `sink`, whose grants have ended and whose slots are taken from the ring.
+#[inline(always)]
+fn hand_over<H: Host>(
+    mut frame: Frame<'_, H>,
+    stats: &mut RxStats,
+    sink: &mut impl FnMut(&mut Frame<'_, H>),
+) {
+    stats.frames += 1;
+    stats.fragments += frame.pieces.len() as u64;
+    stats.bytes += u64::from(frame.len);
+    stats.gso += u64::from(frame.meta.gso.is_some());
+    sink(&mut frame);
+    frame.for_each(drop);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The way out: a response is checked and ends a slot.
 
-use super::{Outcome, Reaped, TxQueue, IDLE, MULTICAST};
+use super::{Left, Outcome, Reaped, TxQueue, IDLE, MULTICAST};
 use crate::net::host::Host;
 use crate::net::types::Violation;
 use crate::net::wire::{self, TxResponse};
@@ -43,16 +43,19 @@ impl<H: Host> TxQueue<H> {
         reaped: &mut Reaped,
         done: &mut impl FnMut(H::Packet, Outcome),
     ) -> Result<(), Violation> {
-        while !self.broken {
+        if self.broken {
+            return Ok(());
+        }
+        loop {
             let response = match self.ring.next_response() {
                 Ok(Some(response)) => response,
                 Ok(None) => break,
                 Err(error) => return Err(self.violated(error.into())),
             };
-            reaped.responses += 1;
+            reaped.responses = reaped.responses.wrapping_add(1);
             match self.answer(response) {
                 Ok(Some((packet, outcome))) => {
-                    reaped.packets += 1;
+                    reaped.packets = reaped.packets.wrapping_add(1);
                     done(packet, outcome);
                 }
                 Ok(None) => {}
@@ -63,26 +66,29 @@ impl<H: Host> TxQueue<H> {
     }
 
     /// Checks a response and ends its slot; returns the packet if that was its last one.
-    #[inline]
+    #[inline(always)]
     fn answer(&mut self, response: TxResponse) -> Result<Option<(H::Packet, Outcome)>, Violation> {
         let TxResponse { id, status } = response;
-        if status == wire::RSP_NULL {
-            self.extras = self.extras.checked_sub(1).ok_or(Violation::Null)?;
-            return Ok(None);
+        if status != wire::RSP_OKAY {
+            if status == wire::RSP_NULL {
+                self.extras = self.extras.checked_sub(1).ok_or(Violation::Null)?;
+                return Ok(None);
+            }
+            self.note(id, status);
         }
         let Some(mut slot) = self.slots.get_mut(usize::from(id)) else {
             return Err(Violation::Id { id });
         };
-        if slot.fragment == IDLE {
+        // One comparison for both: neither idle nor a change of the multicast list.
+        if slot.fragment as i8 > IDLE as i8 {
+            if !self.host.end(slot.gref) {
+                return Err(Violation::Held {
+                    id,
+                    gref: slot.gref,
+                });
+            }
+        } else if slot.fragment != MULTICAST {
             return Err(Violation::Id { id });
-        }
-        if slot.fragment == MULTICAST {
-            self.stats.multicast_failed += u64::from(status != wire::RSP_OKAY);
-        } else if !self.host.end(slot.gref) {
-            return Err(Violation::Held {
-                id,
-                gref: slot.gref,
-            });
         }
         slot.fragment = IDLE;
         let head = slot.link;
@@ -94,24 +100,40 @@ impl<H: Host> TxQueue<H> {
             };
             slot = with_packet;
         }
-        if status != wire::RSP_OKAY {
-            slot.outcome = match (slot.outcome, status) {
-                (Outcome::Sent, wire::RSP_DROPPED) => Outcome::Dropped,
-                (Outcome::Dropped, wire::RSP_DROPPED) => Outcome::Dropped,
-                // A status that the protocol does not know is an error like any other.
-                _ => Outcome::Failed,
-            };
-        }
-        slot.left = slot.left.saturating_sub(1);
-        if slot.left != 0 {
+        slot.left.0 = slot.left.0.wrapping_sub(1);
+        if slot.left.0 & Left::COUNT != 0 {
             return Ok(None);
         }
         slot.link = self.idle;
         self.idle = head;
-        let finished = slot.packet.take().map(|packet| (packet, slot.outcome));
-        if let Some((_, outcome)) = &finished {
-            self.stats.failed += u64::from(*outcome != Outcome::Sent);
+        let Some(packet) = slot.packet.take() else {
+            return Ok(None);
+        };
+        let outcome = slot.left.outcome();
+        if outcome != Outcome::Sent {
+            self.stats.failed += 1;
         }
-        Ok(finished)
+        Ok(Some((packet, outcome)))
+    }
+
+    /// Remembers that a fragment was not sent, if it waits.
+    #[cold]
+    fn note(&mut self, id: u16, status: i16) {
+        let Some(slot) = self.slots.get(usize::from(id)) else {
+            return;
+        };
+        if slot.fragment == MULTICAST {
+            self.stats.multicast_failed += 1;
+        } else if slot.fragment != IDLE {
+            let head = usize::from(slot.link);
+            if let Some(with_packet) = self.slots.get_mut(head) {
+                // A status that the protocol does not know is an error like any other.
+                with_packet.left.0 |= if status == wire::RSP_DROPPED {
+                    Left::DROPPED
+                } else {
+                    Left::FAILED
+                };
+            }
+        }
     }
 }

@@ -18,12 +18,14 @@ use super::host::{Host, Packet};
 use super::types::Violation;
 use super::wire::{TxRequest, TxResponse, NR_SLOTS_MIN};
 use crate::host::{end_or_abandon, NoMemory, NO_REF};
-use crate::ring::FrontRing;
+use crate::ring::{EntryMut, FrontRing};
 
 pub use types::{Busy, Outcome, Reaped, TxFeatures, TxStats};
 
 /// The transmit ring. It is made before the back end is told of it.
 pub type TxRing<M> = FrontRing<M, TxRequest, TxResponse>;
+
+type Entry<'a, M> = EntryMut<'a, M, TxRequest, TxResponse>;
 
 /// Slots of the longest packet: its data, and how it is cut, and its hash.
 pub const MAX_SLOTS: u32 = NR_SLOTS_MIN as u32 + 2;
@@ -32,8 +34,9 @@ pub const MAX_SLOTS: u32 = NR_SLOTS_MIN as u32 + 2;
 const NONE: u16 = u16::MAX;
 /// In [`Slot::fragment`]: nothing waits.
 const IDLE: u8 = 0;
-/// In [`Slot::fragment`]: a change of the multicast list waits, which grants nothing.
-const MULTICAST: u8 = u8::MAX;
+/// In [`Slot::fragment`]: a change of the multicast list waits, which grants nothing. Negative, if it had
+/// a sign.
+const MULTICAST: u8 = 0x80;
 
 /// What waits under an id.
 struct Slot<P> {
@@ -43,12 +46,29 @@ struct Slot<P> {
     link: u16,
     /// Which fragment of the packet waits, counted from 1; or [`IDLE`], or [`MULTICAST`].
     fragment: u8,
-    /// With the packet: fragments not yet answered.
-    left: u8,
-    /// With the packet: the worst outcome so far.
-    outcome: Outcome,
+    left: Left,
     packet: Option<P>,
 }
+
+/// With the packet: how many fragments are not yet answered, and above [`Left::COUNT`] the worst
+/// [`Outcome`] so far. In one byte, so that a slot has 16.
+#[derive(Clone, Copy)]
+struct Left(u8);
+
+impl Left {
+    const COUNT: u8 = 0x1f;
+    const DROPPED: u8 = 0x40;
+    const FAILED: u8 = 0x80;
+
+    fn outcome(self) -> Outcome {
+        match self.0 & !Self::COUNT {
+            0 => Outcome::Sent,
+            Self::DROPPED => Outcome::Dropped,
+            _ => Outcome::Failed,
+        }
+    }
+}
+const _: () = assert!(NR_SLOTS_MIN <= Left::COUNT as usize);
 
 /// The transmit ring and all that belongs to it.
 pub struct TxQueue<H: Host> {
@@ -83,8 +103,7 @@ impl<H: Host> TxQueue<H> {
                     NONE
                 },
                 fragment: IDLE,
-                left: 0,
-                outcome: Outcome::Sent,
+                left: Left(0),
                 packet: None,
             })
         })?;

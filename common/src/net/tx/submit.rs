@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The way in: a packet becomes slots of the ring.
 
-use super::{Busy, Outcome, TxQueue, IDLE, MULTICAST, NONE};
+use core::mem::offset_of;
+
+use super::{Busy, Entry, Left, Slot, TxFeatures, TxQueue, IDLE, MULTICAST, NONE};
 use crate::grant::Access;
-use crate::host::NO_REF;
+use crate::host::{Platform, NO_REF};
 use crate::net::host::{Fragment, Host, Packet};
 use crate::net::types::{Checksum, GsoType, Meta};
 use crate::net::wire::{self, ExtraInfo, TxRequest};
+use crate::ring::Draft;
 use crate::shared::PAGE_SIZE;
 
 impl<H: Host> TxQueue<H> {
@@ -18,12 +21,25 @@ impl<H: Host> TxQueue<H> {
         if self.closed {
             return Err((packet, Busy::Closed));
         }
-        let (head, written) = (self.idle, self.ring.unpushed());
-        match self.write(&packet, meta) {
+        let head = self.idle;
+        let draft = self.ring.draft();
+        let room = draft.left();
+        let mut writer = Writer::<H> {
+            host: &self.host,
+            slots: &mut self.slots,
+            draft,
+            idle: head,
+            head,
+        };
+        let written = writer.packet(&packet, meta, &self.features);
+        let slots = room.wrapping_sub(writer.draft.left());
+        self.idle = writer.idle;
+        match written {
             Ok(count) => {
+                self.ring.commit(slots);
+                self.extras = self.extras.wrapping_add(slots.wrapping_sub(count));
                 if let Some(slot) = self.slots.get_mut(usize::from(head)) {
-                    slot.left = count;
-                    slot.outcome = Outcome::Sent;
+                    slot.left = Left(count as u8);
                     slot.packet = Some(packet);
                 }
                 self.stats.packets += 1;
@@ -31,7 +47,7 @@ impl<H: Host> TxQueue<H> {
                 Ok(())
             }
             Err(busy) => {
-                self.roll_back(&packet, head, written);
+                self.take_back(&packet, head);
                 self.stats.ring_full += u64::from(busy == Busy::Ring);
                 Err((packet, busy))
             }
@@ -53,131 +69,6 @@ impl<H: Host> TxQueue<H> {
         notify
     }
 
-    /// Writes the packet's slots; the number of its fragments. After an error some are written.
-    #[inline]
-    fn write(&mut self, packet: &H::Packet, meta: &Meta) -> Result<u8, Busy> {
-        let total = packet.len();
-        if !(wire::ETH_HLEN..=wire::MAX_TX_SIZE).contains(&total) {
-            return Err(Busy::Malformed);
-        }
-        let mut flags = match meta.checksum {
-            Checksum::Unknown => 0,
-            Checksum::Validated => wire::NETTXF_DATA_VALIDATED,
-            Checksum::Blank => wire::NETTXF_CSUM_BLANK | wire::NETTXF_DATA_VALIDATED,
-        };
-        let extras = meta.gso.is_some() || (self.features.hash && meta.hash.is_some());
-        if extras {
-            flags |= wire::NETTXF_EXTRA_INFO;
-        }
-        let head = self.idle;
-        let mut fragments = packet.fragments();
-        let first = fragments.next().ok_or(Busy::Malformed)?;
-        if first.len < wire::ETH_HLEN {
-            return Err(Busy::Malformed);
-        }
-        let mut next = fragments.next();
-        if next.is_some() {
-            if !self.features.sg {
-                return Err(Busy::Unsupported);
-            }
-            flags |= wire::NETTXF_MORE_DATA;
-        }
-        self.write_fragment(&first, head, 1, flags, total as u16)?;
-        if extras {
-            self.write_extras(meta)?;
-        }
-        let (mut count, mut sum) = (1u8, first.len);
-        while let Some(fragment) = next {
-            if usize::from(count) == wire::NR_SLOTS_MIN {
-                return Err(Busy::TooLong);
-            }
-            count = count.wrapping_add(1);
-            next = fragments.next();
-            let flags = if next.is_some() {
-                wire::NETTXF_MORE_DATA
-            } else {
-                0
-            };
-            self.write_fragment(&fragment, head, count, flags, fragment.len as u16)?;
-            sum = sum.wrapping_add(fragment.len);
-        }
-        if sum == total {
-            Ok(count)
-        } else {
-            Err(Busy::Malformed)
-        }
-    }
-
-    /// Grants a fragment and writes its slot.
-    #[inline(always)]
-    fn write_fragment(
-        &mut self,
-        fragment: &Fragment,
-        head: u16,
-        number: u8,
-        flags: u16,
-        size: u16,
-    ) -> Result<(), Busy> {
-        let &Fragment { gfn, offset, len } = fragment;
-        let page = PAGE_SIZE as u32;
-        if len == 0 || offset > page || len > page - offset {
-            return Err(Busy::Malformed);
-        }
-        let id = self.idle;
-        let slot = self.slots.get_mut(usize::from(id)).ok_or(Busy::Ring)?;
-        let mut entry = self.ring.next_entry().ok_or(Busy::Ring)?;
-        entry.set(
-            0,
-            &TxRequest {
-                gref: slot.gref,
-                offset: offset as u16,
-                flags,
-                id,
-                size,
-            },
-        );
-        self.idle = slot.link;
-        slot.link = head;
-        slot.fragment = number;
-        self.host.grant(slot.gref, gfn, Access::ReadOnly);
-        Ok(())
-    }
-
-    /// Writes the slots that follow the first one.
-    #[inline]
-    fn write_extras(&mut self, meta: &Meta) -> Result<(), Busy> {
-        let hash = meta.hash.filter(|_| self.features.hash);
-        if let Some(gso) = meta.gso {
-            let offered = match gso.kind {
-                GsoType::TcpV4 => self.features.gso_tcpv4,
-                GsoType::TcpV6 => self.features.gso_tcpv6,
-            };
-            if !offered {
-                return Err(Busy::Unsupported);
-            }
-            if gso.size == 0 {
-                return Err(Busy::Malformed);
-            }
-            let mut extra = ExtraInfo::of_gso(gso.to_wire());
-            if hash.is_some() {
-                extra.flags = wire::EXTRA_FLAG_MORE;
-            }
-            self.write_extra(&extra)?;
-        }
-        match hash {
-            Some(hash) => self.write_extra(&ExtraInfo::of_hash(hash.to_wire())),
-            None => Ok(()),
-        }
-    }
-
-    #[inline]
-    fn write_extra(&mut self, extra: &ExtraInfo) -> Result<(), Busy> {
-        let mut entry = self.ring.next_entry().ok_or(Busy::Ring)?;
-        entry.set(0, extra);
-        self.extras = self.extras.wrapping_add(1);
-        Ok(())
-    }
-
     /// Tells the back end to pass packets to the multicast address `addr`, or to no longer do so. It
     /// does not say which addresses it failed to take, but [`TxStats`](super::TxStats) counts them.
     pub fn multicast(&mut self, addr: [u8; 6], pass: bool) -> Result<(), Busy> {
@@ -189,40 +80,36 @@ impl<H: Host> TxQueue<H> {
         }
         let id = self.idle;
         let slot = self.slots.get_mut(usize::from(id)).ok_or(Busy::Ring)?;
-        if self.ring.free() < 2 {
+        let mut draft = self.ring.draft();
+        let (Some(mut first), Some(mut second)) = (draft.next_entry(), draft.next_entry()) else {
             return Err(Busy::Ring);
-        }
-        let (request, kind) = (
-            TxRequest {
-                gref: NO_REF,
-                flags: wire::NETTXF_EXTRA_INFO,
-                id,
-                ..TxRequest::default()
-            },
-            if pass {
-                wire::EXTRA_TYPE_MCAST_ADD
-            } else {
-                wire::EXTRA_TYPE_MCAST_DEL
-            },
-        );
-        if let Some(mut entry) = self.ring.next_entry() {
-            entry.set(0, &request);
-        }
+        };
+        let request = TxRequest {
+            gref: NO_REF,
+            flags: wire::NETTXF_EXTRA_INFO,
+            id,
+            ..TxRequest::default()
+        };
+        let kind = if pass {
+            wire::EXTRA_TYPE_MCAST_ADD
+        } else {
+            wire::EXTRA_TYPE_MCAST_DEL
+        };
+        first.set(0, &request);
+        second.set(0, &ExtraInfo::of_mcast(kind, addr));
+        self.ring.commit(2);
+        self.extras = self.extras.wrapping_add(1);
         self.idle = slot.link;
         slot.link = id;
         slot.fragment = MULTICAST;
-        slot.left = 1;
-        slot.outcome = Outcome::Sent;
-        self.write_extra(&ExtraInfo::of_mcast(kind, addr))
+        slot.left = Left(1);
+        Ok(())
     }
 
-    /// Takes back what [`write`](Self::write) has written of a packet: all slots since `written`, whose
-    /// ids begin with `head`.
+    /// Ends the grants that were made for a packet before it turned out not to fit, whose ids begin with
+    /// `head`.
     #[cold]
-    fn roll_back(&mut self, packet: &H::Packet, head: u16, written: u32) {
-        let slots = self.ring.unpushed().wrapping_sub(written);
-        self.ring.unwrite(slots);
-        let mut ids = 0u32;
+    fn take_back(&mut self, packet: &H::Packet, head: u16) {
         for index in 0..self.slots.len() {
             let Some(slot) = self.slots.get_mut(index) else {
                 continue;
@@ -231,7 +118,6 @@ impl<H: Host> TxQueue<H> {
             if slot.fragment == IDLE || slot.fragment == MULTICAST || slot.link != head {
                 continue;
             }
-            ids = ids.saturating_add(1);
             if !self.host.end(slot.gref) {
                 // It was never told of the grant. What it holds is left to the host.
                 let nth = usize::from(slot.fragment.wrapping_sub(1));
@@ -246,7 +132,157 @@ impl<H: Host> TxQueue<H> {
             slot.link = self.idle;
             self.idle = index as u16;
         }
-        self.extras = self.extras.saturating_sub(slots.saturating_sub(ids));
-        debug_assert!(self.idle != NONE || slots == 0);
+        debug_assert!(head == NONE || self.idle != NONE);
+    }
+}
+
+/// What is needed of a queue to write a packet. The ring takes it over when it is whole.
+struct Writer<'a, H: Host> {
+    host: &'a H,
+    slots: &'a mut [Slot<H::Packet>],
+    draft: Draft<'a, <H as Platform>::Ring, TxRequest, wire::TxResponse>,
+    /// The first idle slot.
+    idle: u16,
+    /// The slot of the first fragment.
+    head: u16,
+}
+
+impl<H: Host> Writer<'_, H> {
+    /// Writes the packet's slots; the number of its fragments. After an error some are written.
+    #[inline(always)]
+    fn packet(
+        &mut self,
+        packet: &H::Packet,
+        meta: &Meta,
+        features: &TxFeatures,
+    ) -> Result<u32, Busy> {
+        let total = packet.len();
+        if !(wire::ETH_HLEN..=wire::MAX_TX_SIZE).contains(&total) {
+            return Err(Busy::Malformed);
+        }
+        let mut flags = match meta.checksum {
+            Checksum::Unknown => 0,
+            Checksum::Validated => wire::NETTXF_DATA_VALIDATED,
+            Checksum::Blank => wire::NETTXF_CSUM_BLANK | wire::NETTXF_DATA_VALIDATED,
+        };
+        let extras = meta.gso.is_some() || (features.hash && meta.hash.is_some());
+        if extras {
+            flags |= wire::NETTXF_EXTRA_INFO;
+        }
+        let mut fragments = packet.fragments();
+        let first = fragments.next().ok_or(Busy::Malformed)?;
+        if first.len < wire::ETH_HLEN {
+            return Err(Busy::Malformed);
+        }
+        let next = fragments.next();
+        if next.is_some() {
+            flags |= wire::NETTXF_MORE_DATA;
+        }
+        self.fragment(&first, 1, flags, total as u16)?;
+        if extras {
+            self.extras(meta, features)?;
+        }
+        let (count, sum) = match next {
+            None => (1, first.len),
+            Some(_) if !features.sg => return Err(Busy::Unsupported),
+            Some(second) => self.rest(second, fragments, first.len)?,
+        };
+        if sum == total {
+            Ok(count)
+        } else {
+            Err(Busy::Malformed)
+        }
+    }
+
+    /// Writes the second fragment and those that follow; how many there are then, and their length with
+    /// `sum`.
+    #[inline]
+    fn rest(
+        &mut self,
+        mut fragment: Fragment,
+        mut fragments: impl Iterator<Item = Fragment>,
+        mut sum: u32,
+    ) -> Result<(u32, u32), Busy> {
+        let mut count = 1;
+        loop {
+            if count == wire::NR_SLOTS_MIN as u32 {
+                return Err(Busy::TooLong);
+            }
+            count += 1;
+            let more = wire::NETTXF_MORE_DATA;
+            let mut entry = self.fragment(&fragment, count as u8, more, fragment.len as u16)?;
+            sum = sum.wrapping_add(fragment.len);
+            let Some(next) = fragments.next() else {
+                // It was the last one.
+                let flags = 0;
+                entry.set(
+                    offset_of!(TxRequest, offset),
+                    &[fragment.offset as u16, flags],
+                );
+                return Ok((count, sum));
+            };
+            fragment = next;
+        }
+    }
+
+    /// Grants a fragment and writes its slot.
+    #[inline(always)]
+    fn fragment(
+        &mut self,
+        fragment: &Fragment,
+        number: u8,
+        flags: u16,
+        size: u16,
+    ) -> Result<Entry<'_, H::Ring>, Busy> {
+        let &Fragment { gfn, offset, len } = fragment;
+        let page = PAGE_SIZE as u32;
+        if len == 0 || offset > page || len > page - offset {
+            return Err(Busy::Malformed);
+        }
+        let id = self.idle;
+        let slot = self.slots.get_mut(usize::from(id)).ok_or(Busy::Ring)?;
+        let mut entry = self.draft.next_entry().ok_or(Busy::Ring)?;
+        let gref = slot.gref;
+        let request = TxRequest {
+            gref,
+            offset: offset as u16,
+            flags,
+            id,
+            size,
+        };
+        entry.set(0, &request);
+        self.idle = slot.link;
+        slot.link = self.head;
+        slot.fragment = number;
+        self.host.grant(gref, gfn, Access::ReadOnly);
+        Ok(entry)
+    }
+
+    /// Writes the slots of extra information.
+    #[inline]
+    fn extras(&mut self, meta: &Meta, features: &TxFeatures) -> Result<(), Busy> {
+        let hash = meta.hash.filter(|_| features.hash);
+        if let Some(gso) = meta.gso {
+            let offered = match gso.kind {
+                GsoType::TcpV4 => features.gso_tcpv4,
+                GsoType::TcpV6 => features.gso_tcpv6,
+            };
+            if !offered {
+                return Err(Busy::Unsupported);
+            }
+            if gso.size == 0 {
+                return Err(Busy::Malformed);
+            }
+            let mut extra = ExtraInfo::of_gso(gso.to_wire());
+            if hash.is_some() {
+                extra.flags = wire::EXTRA_FLAG_MORE;
+            }
+            self.draft.next_entry().ok_or(Busy::Ring)?.set(0, &extra);
+        }
+        if let Some(hash) = hash {
+            let extra = ExtraInfo::of_hash(hash.to_wire());
+            self.draft.next_entry().ok_or(Busy::Ring)?.set(0, &extra);
+        }
+        Ok(())
     }
 }
