@@ -16,7 +16,7 @@ use portico::{
     memory::NoIo,
     net::{Features, NetDevice, Outgoing, Registration, Rtnl, Setup},
     work::Delayed,
-    xenbus::{Device, State},
+    xenbus::{Device, Node, State},
 };
 use portico_core::{
     grant::GrantRef,
@@ -30,7 +30,7 @@ use portico_core::{
 
 use crate::{
     net::{Events, Listener, Net, NetQueue, Shared},
-    params,
+    params::{self, MAX_QUEUES_LIMIT},
     rx::{RxLink, RxLive},
     spread::{self, Control, ControlListener},
     tx::{TxLink, TxLive},
@@ -134,6 +134,32 @@ fn first(pages: &RingPages) -> Result<GrantRef> {
     pages.grefs().first().copied().ok_or(EINVAL)
 }
 
+/// Removes what another driver, or an earlier connection to a back end that offered more, may have left.
+fn forget(node: &Node<'_>) -> Result {
+    for key in [
+        "multi-queue-num-queues",
+        "event-channel",
+        "event-channel-tx",
+        "event-channel-rx",
+        "ctrl-ring-ref",
+        "event-channel-ctrl",
+        "xdp-headroom",
+        "request-multicast-control",
+    ] {
+        node.remove(key)?;
+    }
+    for queue in 0..MAX_QUEUES_LIMIT {
+        if node
+            .read(format_args!("queue-{queue}/tx-ring-ref"))?
+            .is_none()
+        {
+            break;
+        }
+        node.remove(format_args!("queue-{queue}"))?;
+    }
+    Ok(())
+}
+
 #[derive(Default)]
 struct Connection {
     wires: KVec<Wires>,
@@ -225,8 +251,7 @@ impl Front {
             None
         };
         dev.transaction(|node| {
-            // Another driver, or an earlier connection, may have left these.
-            node.remove("multi-queue-num-queues")?;
+            forget(node)?;
             let ctrl = match (&pages, &connection.control) {
                 (Some((ring, _)), Some(channel)) => Some(CtrlKeys {
                     ring_ref: first(ring.memory())?,
@@ -265,6 +290,7 @@ impl Front {
             let rx = RxLive::new(rx, wires.rx().notifier(), attend.clone(), refill.clone());
             let data = queue.data();
             data.broken.set(false);
+            *data.violation.lock() = None;
             data.tx_worked.set(true);
             data.rx_worked.set(true);
             let before = core::mem::replace(&mut *queue.lock_tx(), TxLink::Live(tx));

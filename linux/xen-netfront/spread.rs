@@ -80,12 +80,18 @@ impl Control {
             match self.ctrl.take() {
                 Ok(Some(Ok(_))) => return Ok(()),
                 Ok(Some(Err(refused))) => {
-                    pr_warn!("the back end refuses a control command: {}\n", format_args!("{refused}"));
+                    pr_warn!(
+                        "the back end refuses a control command: {}\n",
+                        format_args!("{refused}")
+                    );
                     return Err(EINVAL);
                 }
                 Ok(None) => fsleep(Delta::from_millis(1)),
                 Err(violation) => {
-                    pr_err!("control ring: {}: not used any more\n", format_args!("{violation}"));
+                    pr_err!(
+                        "control ring: {}: not used any more\n",
+                        format_args!("{violation}")
+                    );
                     return Err(EIO);
                 }
             }

@@ -17,7 +17,8 @@ impl Run for Attend {
             let Some((ring, violation)) = queue.data().violation.lock().take() else {
                 continue;
             };
-            front.give_up();
+            // Packets that wait in the rings belong to somebody.
+            front.tear_down();
             front.dev.fatal(
                 EIO,
                 format_args!(
