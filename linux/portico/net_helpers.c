@@ -39,12 +39,6 @@ void portico_netdev_set_mac(struct net_device *dev, const u8 *mac)
 }
 EXPORT_SYMBOL_GPL(portico_netdev_set_mac);
 
-void portico_netdev_set_max_mtu(struct net_device *dev, unsigned int max)
-{
-	WRITE_ONCE(dev->max_mtu, max);
-}
-EXPORT_SYMBOL_GPL(portico_netdev_set_max_mtu);
-
 void portico_netdev_set_mtu(struct net_device *dev, unsigned int mtu)
 {
 	WRITE_ONCE(dev->mtu, mtu);
@@ -71,12 +65,6 @@ void portico_netdev_disable_all(struct net_device *dev)
 }
 EXPORT_SYMBOL_GPL(portico_netdev_disable_all);
 
-void portico_netdev_tx_dropped(struct net_device *dev)
-{
-	dev_core_stats_tx_dropped_inc(dev);
-}
-EXPORT_SYMBOL_GPL(portico_netdev_tx_dropped);
-
 struct net_device *portico_to_netdev(struct device *dev)
 {
 	return to_net_dev(dev);
@@ -88,17 +76,6 @@ void portico_txq_lock(struct netdev_queue *txq)
 	__netif_tx_lock_bh(txq);
 }
 EXPORT_SYMBOL_GPL(portico_txq_lock);
-
-/* For softirq context, where bottom halves are off already. */
-bool portico_txq_trylock(struct netdev_queue *txq)
-{
-	local_bh_disable();
-	if (__netif_tx_trylock(txq))
-		return true;
-	local_bh_enable();
-	return false;
-}
-EXPORT_SYMBOL_GPL(portico_txq_trylock);
 
 void portico_txq_unlock(struct netdev_queue *txq)
 {
@@ -158,23 +135,11 @@ void portico_napi_del(struct napi_struct *napi)
 }
 EXPORT_SYMBOL_GPL(portico_napi_del);
 
-void portico_napi_synchronize(struct napi_struct *napi)
-{
-	napi_synchronize(napi);
-}
-EXPORT_SYMBOL_GPL(portico_napi_synchronize);
-
 void portico_skb_tx_timestamp(struct sk_buff *skb)
 {
 	skb_tx_timestamp(skb);
 }
 EXPORT_SYMBOL_GPL(portico_skb_tx_timestamp);
-
-int portico_skb_linearize(struct sk_buff *skb)
-{
-	return skb_linearize(skb);
-}
-EXPORT_SYMBOL_GPL(portico_skb_linearize);
 
 void portico_skb_add_frag(struct sk_buff *skb, struct page *page,
 			  unsigned int offset, unsigned int len,
@@ -190,12 +155,6 @@ bool portico_skb_may_pull(struct sk_buff *skb, unsigned int len)
 	return pskb_may_pull(skb, len);
 }
 EXPORT_SYMBOL_GPL(portico_skb_may_pull);
-
-bool portico_skb_needs_gso(struct sk_buff *skb)
-{
-	return netif_needs_gso(skb, netif_skb_features(skb));
-}
-EXPORT_SYMBOL_GPL(portico_skb_needs_gso);
 
 struct page_pool *portico_page_pool_create(struct net_device *dev,
 					   unsigned int queue,

@@ -16,7 +16,6 @@ enum portico_net_offsets {
 	PORTICO_NETDEV_PRIV = offsetof(struct net_device, priv),
 	PORTICO_NETDEV_FEATURES = offsetof(struct net_device, features),
 	PORTICO_NETDEV_STATE = offsetof(struct net_device, state),
-	PORTICO_NETDEV_FLAGS = offsetof(struct net_device, flags),
 	PORTICO_NETDEV_MTU = offsetof(struct net_device, mtu),
 	PORTICO_NETDEV_REAL_NUM_TX_QUEUES =
 		offsetof(struct net_device, real_num_tx_queues),
@@ -28,10 +27,8 @@ enum portico_net_offsets {
 };
 
 enum portico_net_bits {
-	PORTICO_LINK_STATE_START = __LINK_STATE_START,
 	PORTICO_LINK_STATE_NOCARRIER = __LINK_STATE_NOCARRIER,
 	PORTICO_TXQ_DRV_XOFF = QUEUE_STATE_DRV_XOFF,
-	PORTICO_TXQ_ANY_XOFF = QUEUE_STATE_ANY_XOFF,
 };
 
 struct portico_netdev_setup {
@@ -51,17 +48,14 @@ struct portico_netdev_setup {
 void portico_netdev_setup(struct net_device *dev,
 			  const struct portico_netdev_setup *setup);
 void portico_netdev_set_mac(struct net_device *dev, const u8 *mac);
-void portico_netdev_set_max_mtu(struct net_device *dev, unsigned int max);
 void portico_netdev_set_mtu(struct net_device *dev, unsigned int mtu);
 struct netdev_queue *portico_netdev_tx_queue(struct net_device *dev,
 					     unsigned int index);
 void portico_netdev_start_all(struct net_device *dev);
 void portico_netdev_disable_all(struct net_device *dev);
-void portico_netdev_tx_dropped(struct net_device *dev);
 struct net_device *portico_to_netdev(struct device *dev);
 
 void portico_txq_lock(struct netdev_queue *txq);
-bool portico_txq_trylock(struct netdev_queue *txq);
 void portico_txq_unlock(struct netdev_queue *txq);
 void portico_txq_stop(struct netdev_queue *txq);
 void portico_txq_touch(struct netdev_queue *txq);
@@ -74,15 +68,12 @@ bool portico_xmit_more(void);
 void portico_napi_add(struct net_device *dev, struct napi_struct *napi,
 		      int (*poll)(struct napi_struct *, int));
 void portico_napi_del(struct napi_struct *napi);
-void portico_napi_synchronize(struct napi_struct *napi);
 
 void portico_skb_tx_timestamp(struct sk_buff *skb);
-int portico_skb_linearize(struct sk_buff *skb);
 void portico_skb_add_frag(struct sk_buff *skb, struct page *page,
 			  unsigned int offset, unsigned int len,
 			  unsigned int truesize);
 bool portico_skb_may_pull(struct sk_buff *skb, unsigned int len);
-bool portico_skb_needs_gso(struct sk_buff *skb);
 
 struct page_pool *portico_page_pool_create(struct net_device *dev,
 					   unsigned int queue,

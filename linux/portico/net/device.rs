@@ -277,12 +277,6 @@ impl<T: Operations> NetDevice<T> {
         unsafe { self.field(bindings::portico_net_offsets_PORTICO_NETDEV_STATE) }
     }
 
-    /// Whether the interface is up.
-    #[inline]
-    pub fn is_running(&self) -> bool {
-        self.state() >> bindings::portico_net_bits_PORTICO_LINK_STATE_START & 1 != 0
-    }
-
     /// Whether the other side is there.
     #[inline]
     pub fn has_carrier(&self) -> bool {

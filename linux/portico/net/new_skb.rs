@@ -14,7 +14,7 @@ use super::{page_pool::PoolPage, skb::Raw};
 use crate::piece::PAGE_SIZE;
 
 /// The most fragments that a packet can have.
-pub const MAX_FRAGS: usize = bindings::MAX_SKB_FRAGS as usize;
+const MAX_FRAGS: usize = bindings::MAX_SKB_FRAGS as usize;
 
 /// A packet that is being put together, to be passed up by [`Poll::receive`](super::Poll::receive).
 ///
@@ -111,7 +111,7 @@ impl NewSkb {
     ///
     /// # Errors
     ///
-    /// The page, if the packet has [`MAX_FRAGS`] fragments or the bytes are not in the page.
+    /// The page, if the packet has as many fragments as it can have, or the bytes are not in the page.
     #[inline]
     pub fn add_page(&mut self, page: PoolPage, offset: u32, len: u32) -> Result<(), PoolPage> {
         let skb = self.skb.as_ptr();

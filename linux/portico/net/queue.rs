@@ -159,12 +159,6 @@ impl<T: Operations> Queue<T> {
         }
     }
 
-    /// Waits until a poll that runs now has returned. Sleeps.
-    pub fn synchronize(&self) {
-        // SAFETY: added, by the invariants.
-        unsafe { bindings::portico_napi_synchronize(self.napi()) };
-    }
-
     /// Takes the lock of the transmit queue, under which also
     /// [`Operations::start_xmit`] runs. Not in a hard interrupt.
     #[inline]
@@ -176,23 +170,6 @@ impl<T: Operations> Queue<T> {
             queue: self,
             _thread: kernel::types::NotThreadSafe,
         }
-    }
-
-    /// Takes the lock if nobody has it.
-    #[inline]
-    pub fn try_lock_tx(&self) -> Option<TxGuard<'_, T>> {
-        // SAFETY: as above.
-        unsafe { bindings::portico_txq_trylock(self.txq.as_ptr()) }.then_some(TxGuard {
-            queue: self,
-            _thread: kernel::types::NotThreadSafe,
-        })
-    }
-
-    /// Whether the driver has stopped the transmit queue.
-    #[inline]
-    pub fn is_stopped(&self) -> bool {
-        // SAFETY: the queue of the stack lives as long as this.
-        unsafe { is_stopped(self.txq) }
     }
 }
 

@@ -147,19 +147,6 @@ impl SkBuff {
         }
     }
 
-    /// Copies the packet into one row. It may not be one that other drivers look at, too; then, and
-    /// without memory, it fails.
-    pub fn linearize(&mut self) -> Result {
-        let skb = self.skb.as_ptr();
-        // SAFETY: by the invariants; shared ones are refused.
-        let failed =
-            unsafe { (*skb).users.refs.counter > 1 || bindings::portico_skb_linearize(skb) != 0 };
-        if failed {
-            return Err(ENOMEM);
-        }
-        Ok(())
-    }
-
     /// Copies the bytes from `at` on.
     pub fn copy_to(&self, at: u32, bytes: &mut [u8]) -> Result {
         let (at, len) = (c_int::try_from(at)?, c_int::try_from(bytes.len())?);
