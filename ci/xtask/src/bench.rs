@@ -9,6 +9,8 @@ use portico_lab::bench::{self, Options};
 use portico_lab::context::Host;
 use portico_lab::setup;
 
+mod ring;
+
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
@@ -25,6 +27,14 @@ pub(crate) enum What {
     /// The same report as that of the disk, in target/report/bench-net.{txt,json,html}. Takes about
     /// 15 minutes.
     Net(Measure),
+    /// The core's rings and engines beside the same work in C on Xen's own macros, on this machine and
+    /// without a guest: nanoseconds per request or packet.
+    ///
+    /// Each is the fastest of runs in turns, as what else runs here comes on top. Takes some minutes,
+    /// most of them for criterion's statistics, whose text is in target/log/bench-ring.log. The table
+    /// goes to the terminal, and to target/report/bench-ring.json. A ratio above 1 is shown, but is no
+    /// failure.
+    Ring(ring::Ring),
 }
 
 #[derive(Debug, Args)]
@@ -80,24 +90,26 @@ impl Measure {
     }
 }
 
-impl What {
+impl Disk {
     fn options(&self) -> Options {
-        match self {
-            What::Disk(disk) => Options {
-                engine: match disk.io_uring {
-                    true => Engine::IoUring,
-                    false => Engine::Libaio,
-                },
-                ..disk.measure.options(Subject::Disk)
+        Options {
+            engine: match self.io_uring {
+                true => Engine::IoUring,
+                false => Engine::Libaio,
             },
-            What::Net(measure) => measure.options(Subject::Net),
+            ..self.measure.options(Subject::Disk)
         }
     }
 }
 
 pub(crate) fn run(host: &Host, kernel: Option<&str>, what: &What) -> Result<()> {
+    let options = match what {
+        What::Disk(disk) => disk.options(),
+        What::Net(measure) => measure.options(Subject::Net),
+        What::Ring(ring) => return ring.run(host, kernel),
+    };
     let ctx = setup::prepare(host, kernel)?;
-    let done = bench::run(&ctx, &what.options())?;
+    let done = bench::run(&ctx, &options)?;
     print!("{}", done.text);
     let page = done.page.strip_prefix(&host.checkout).unwrap_or(&done.page);
     println!("\nplots: {}", page.display());

@@ -12,6 +12,7 @@ use portico_lab::{kernel, log, scenario, setup};
 
 mod bench;
 mod build;
+mod cargo;
 mod doctor;
 mod test;
 

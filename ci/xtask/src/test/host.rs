@@ -2,8 +2,6 @@
 //! Parts that cargo runs on the host.
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
 
 use anyhow::{bail, Result};
 use portico_lab::checks::source;
@@ -13,6 +11,7 @@ use portico_lab::run::Run;
 
 use super::world::World;
 use super::Part;
+use crate::cargo::cargo;
 
 pub(super) fn parts() -> Vec<Part> {
     vec![
@@ -25,11 +24,6 @@ pub(super) fn parts() -> Vec<Part> {
         Part::new("host/tests", "unit, property and peer tests", tests),
         Part::new("host/loom", "models of the lost-wake-up rules", loom),
     ]
-}
-
-fn cargo(host: &Host, what: &str) -> Run {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    Run::new(cargo, what).dir(&host.checkout)
 }
 
 fn fmt(world: &mut World) -> Result<Tally> {
@@ -55,7 +49,7 @@ fn fmt(world: &mut World) -> Result<Tally> {
 }
 
 fn clippy(world: &mut World) -> Result<Tally> {
-    let include = xen_include(world)?;
+    let include = world.xen_include()?;
     let host = &world.host;
     let step = host.progress.step("clippy over the host crates");
     cargo(host, "find the host crates free of clippy's warnings")
@@ -75,7 +69,7 @@ fn clippy(world: &mut World) -> Result<Tally> {
 }
 
 fn tests(world: &mut World) -> Result<Tally> {
-    let include = xen_include(world)?;
+    let include = world.xen_include()?;
     let host = &world.host;
     let run = cargo(host, "pass the tests on the host")
         .args(["test", "--workspace", "--no-fail-fast"])
@@ -91,20 +85,6 @@ fn loom(world: &mut World) -> Result<Tally> {
         .arg(host.target.join("loom"))
         .env("RUSTFLAGS", "--cfg loom");
     counted(host, run, "loom", "loom models")
-}
-
-/// A folder with Xen's public headers alone. They come from the build sysroot, whose other headers
-/// must not be mixed with the host's.
-fn xen_include(world: &mut World) -> Result<PathBuf> {
-    let headers = world.toolchain()?.build_root.host_path("usr/include/xen");
-    let folder = world.host.target.join("xen-include");
-    fs::create_dir_all(&folder)?;
-    let link = folder.join("xen");
-    if fs::read_link(&link).ok().as_ref() != Some(&headers) {
-        let _ = fs::remove_file(&link);
-        symlink(&headers, &link)?;
-    }
-    Ok(folder)
 }
 
 /// Runs tests and counts them from what libtest prints.

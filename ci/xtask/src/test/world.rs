@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What parts share: made when the first of them asks, and not again.
 
+use std::path::PathBuf;
+
 use anyhow::{bail, Result};
 use portico_lab::context::{Context, Host};
 use portico_lab::modules::{Mode, Modules};
 use portico_lab::setup::{self, Toolchain};
+
+use crate::cargo;
 
 /// A thing that is made once; its failure is told once in full.
 struct Once<T>(Option<Result<T, ()>>);
@@ -51,6 +55,12 @@ impl World {
         let (host, kernel) = (&self.host, self.kernel.as_deref());
         self.toolchain
             .get("setting up the toolchain", || Toolchain::get(host, kernel))
+    }
+
+    /// A folder with Xen's public headers alone.
+    pub(super) fn xen_include(&mut self) -> Result<PathBuf> {
+        let toolchain = self.toolchain()?.clone();
+        cargo::xen_include(&self.host, &toolchain)
     }
 
     /// The toolchain and the modules built with it.
