@@ -132,6 +132,14 @@ impl Agent {
                 let until = deadline.min(Instant::now() + Duration::from_millis(millis));
                 net::watch::announcements(&link, until, group).map(Reply::Announcements)
             }
+            Op::Xdp {
+                link,
+                action,
+                millis,
+            } => {
+                let until = deadline.min(Instant::now() + Duration::from_millis(millis));
+                net::xdp::run(&link, action, until, group).map(Reply::Count)
+            }
             Op::Store(op) => store(op),
             Op::PowerOff => Ok(leave(libc::RB_POWER_OFF)),
             Op::Reboot => Ok(leave(libc::RB_AUTOBOOT)),

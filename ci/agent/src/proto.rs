@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 mod net;
 
-pub use net::{Amount, Announcement, Link, LinkState, Traffic, TrafficKind, TrafficResult};
+pub use net::{
+    Amount, Announcement, Link, LinkState, Traffic, TrafficKind, TrafficResult, XdpAction,
+};
 
 /// Version of this protocol; both sides must have the same one.
 pub const VERSION: u32 = 2;
@@ -126,6 +128,16 @@ pub enum Op {
         /// Name of the interface.
         link: String,
         /// Milliseconds to watch.
+        millis: u64,
+    },
+    /// Have an XDP program do this to the UDP packets for port 7 that an interface receives, until it is
+    /// stopped or so many milliseconds have passed; [`Reply::Count`] of them.
+    Xdp {
+        /// Name of the interface.
+        link: String,
+        /// What is done.
+        action: XdpAction,
+        /// Milliseconds.
         millis: u64,
     },
     /// Operations on xenstore, in dom0 with absolute paths.
@@ -289,6 +301,8 @@ pub enum Reply {
     Traffic(TrafficResult),
     /// To [`Op::Announcements`].
     Announcements(Vec<Announcement>),
+    /// To [`Op::Xdp`].
+    Count(u64),
     /// To [`Op::Domain`]; none if there is no such domain.
     Domain(Option<DomainState>),
     /// To [`Op::Usage`].

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! cargo run -p portico-lab --example run -- \
-//!     --root LAB-SYSROOT --release 7.3.4+deb13-amd64 --agent AGENT --hostile BINARY \
+//!     --root LAB-SYSROOT --release 7.3.4+deb13-amd64 --agent AGENT \
+//!     [--hostile BINARY] [--hostile-net BINARY] \
 //!     [--module portico.ko --module xen-blkfront.ko] [--driver stock|ours] [--type hvm|pvh|pv] \
 //!     [--vcpus N] [--guest-args 'WORDS'] [--no-load] [--with MODULE] [--config 'LINE']
 //!     [--before 'COMMAND'] [--dom0 'COMMAND']... [--guest 'COMMAND']...
@@ -48,7 +49,8 @@ struct Arguments {
 }
 
 fn arguments() -> Result<Arguments> {
-    let (mut root, mut release, mut agent, mut hostile) = (None, None, None, None);
+    let (mut root, mut release, mut agent) = (None, None, None);
+    let (mut hostile, mut hostile_net) = (None, None);
     let mut modules = Vec::new();
     let mut spec = GuestSpec::new("g1", GuestType::Hvm, Driver::Stock);
     let (mut commands, mut before) = (Vec::new(), Vec::new());
@@ -74,6 +76,7 @@ fn arguments() -> Result<Arguments> {
             "--release" => release = Some(value),
             "--agent" => agent = Some(PathBuf::from(value)),
             "--hostile" => hostile = Some(PathBuf::from(value)),
+            "--hostile-net" => hostile_net = Some(PathBuf::from(value)),
             "--module" => modules.push(PathBuf::from(value)),
             "--driver" => {
                 spec.driver = Driver::from_name(&value).context("--driver is stock or ours")?;
@@ -114,6 +117,7 @@ fn arguments() -> Result<Arguments> {
             },
             modules,
             hostile_blkback: hostile.unwrap_or_else(|| agent.clone()),
+            hostile_netback: hostile_net.unwrap_or_else(|| agent.clone()),
             agent,
         },
         spec,

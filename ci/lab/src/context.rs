@@ -90,6 +90,8 @@ pub struct Context {
     pub agent: PathBuf,
     /// The hostile block back end: a static binary.
     pub hostile_blkback: PathBuf,
+    /// The hostile network back end: a static binary.
+    pub hostile_netback: PathBuf,
 }
 
 impl Context {

@@ -71,5 +71,6 @@ pub fn prepare(host: &Host, wanted: Option<&str>) -> Result<Context> {
         modules: modules.files,
         agent: statics.agent,
         hostile_blkback: statics.hostile_blkback,
+        hostile_netback: statics.hostile_netback,
     })
 }

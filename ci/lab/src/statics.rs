@@ -12,6 +12,8 @@ use crate::stage::cargo;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+const PROGRAMS: [&str; 3] = ["portico-agent", "hostile-blkback", "hostile-netback"];
+
 /// The finished programs.
 #[derive(Clone, Debug)]
 pub struct Statics {
@@ -19,6 +21,8 @@ pub struct Statics {
     pub agent: PathBuf,
     /// The hostile block back end.
     pub hostile_blkback: PathBuf,
+    /// The hostile network back end.
+    pub hostile_netback: PathBuf,
 }
 
 /// Builds the programs and puts them into `target/dist/`.
@@ -27,12 +31,12 @@ pub struct Statics {
 ///
 /// When one does not build.
 pub fn build(host: &Host) -> Result<Statics> {
-    let step = host.progress.step("building the agent and the back end");
+    let step = host.progress.step("building the agent and the back ends");
     let out = host.target.join("static");
-    Run::new(cargo(), "build the agent and the back end")
+    Run::new(cargo(), "build the agent and the back ends")
         .args(["build", "--release", "--target", TARGET, "--target-dir"])
         .arg(&out)
-        .args(["--package", "portico-agent", "--package", "hostile-blkback"])
+        .args(PROGRAMS.iter().flat_map(|name| ["--package", name]))
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .dir(&host.checkout)
         .log(host.log("statics"))
@@ -49,6 +53,7 @@ pub fn build(host: &Host) -> Result<Statics> {
     let statics = Statics {
         agent: publish("portico-agent")?,
         hostile_blkback: publish("hostile-blkback")?,
+        hostile_netback: publish("hostile-netback")?,
     };
     step.done("");
     Ok(statics)

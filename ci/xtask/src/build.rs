@@ -13,7 +13,7 @@ use portico_lab::{statics, tools};
 pub(crate) enum What {
     /// The Linux modules.
     Linux,
-    /// The guest agent and the hostile back end: static programs.
+    /// The guest agent and the hostile back ends: static programs.
     Agent,
     /// Everything.
     All,
@@ -28,7 +28,11 @@ pub(crate) fn run(host: &Host, kernel: Option<&str>, what: What) -> Result<()> {
     }
     if what != What::Linux {
         let statics = statics::build(host)?;
-        files.extend([statics.agent, statics.hostile_blkback]);
+        files.extend([
+            statics.agent,
+            statics.hostile_blkback,
+            statics.hostile_netback,
+        ]);
     }
     for file in files {
         let shown = file.strip_prefix(&host.checkout).unwrap_or(&file);

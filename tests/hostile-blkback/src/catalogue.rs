@@ -3,6 +3,7 @@
 
 use crate::options::Options;
 use crate::script::{Event, Expect, Fault, Op, Rule, Script};
+use hostile_back::script::DeviceFault;
 
 /// The scripts, with names that are all different.
 pub fn catalogue() -> Vec<Script> {
@@ -146,7 +147,11 @@ fn rings() -> Vec<Script> {
             Stalls,
             vec![(at, Fault::Silence(Some(1)))],
         ),
-        script("disconnects", Stalls, vec![(at, Fault::Disconnect)]),
+        script(
+            "disconnects",
+            Stalls,
+            vec![(at, DeviceFault::Disconnect.into())],
+        ),
     ]
 }
 
@@ -154,11 +159,11 @@ fn rings() -> Vec<Script> {
 fn keys() -> Vec<Script> {
     use Expect::*;
     let key = |name: &str, expect, key: &str, value: Option<&str>| {
-        let fault = Fault::Key {
+        let fault = DeviceFault::Key {
             name: key.into(),
             value: value.map(String::from),
         };
-        script(name, expect, vec![(Event::Created, fault)])
+        script(name, expect, vec![(Event::Created, fault.into())])
     };
     vec![
         key("sector-size-0", Refused, "sector-size", Some("0")),
@@ -256,7 +261,7 @@ fn states() -> Vec<Script> {
             scripts.push(script(
                 name,
                 Expect::Any,
-                vec![(at, Fault::State(state.into()))],
+                vec![(at, DeviceFault::State(state.into()).into())],
             ));
         }
     }
@@ -274,15 +279,15 @@ fn vanishing() -> Vec<Script> {
         ("closing", Event::Closing),
     ];
     let ways = [
-        ("backend-removed", Fault::RemoveBackend),
-        ("frontend-removed", Fault::RemoveFrontend),
-        ("killed", Fault::Exit),
+        ("backend-removed", DeviceFault::RemoveBackend),
+        ("frontend-removed", DeviceFault::RemoveFrontend),
+        ("killed", DeviceFault::Exit),
     ];
     let mut scripts = Vec::new();
     for (moment, at) in moments {
         for (way, fault) in &ways {
             let name = format!("{way}-{moment}");
-            scripts.push(script(name, Expect::Any, vec![(at, fault.clone())]));
+            scripts.push(script(name, Expect::Any, vec![(at, fault.clone().into())]));
         }
     }
     scripts

@@ -2,10 +2,10 @@
 //! One request, done as `blkif.h` says.
 
 use crate::disk::Disk;
-use crate::memory::{Guest, Pages, PAGE};
 use crate::options::Options;
 use crate::script::Op;
 use crate::stats::Stats;
+use hostile_back::memory::{Guest, Pages, PAGE};
 use portico_core::block::wire::*;
 use std::collections::HashMap;
 use zerocopy::{FromBytes, IntoBytes};

@@ -6,15 +6,18 @@
 
 use anyhow::{bail, Context, Result};
 use clap::{Args, Parser, Subcommand};
+use hostile_back::xen::device::Device;
+use hostile_back::xen::nodes::Nodes;
+use hostile_back::xen::usage::usage;
 use hostile_blkback::catalogue::{catalogue, named};
 use hostile_blkback::disk::Disk;
+use hostile_blkback::random;
 use hostile_blkback::script::Script;
-use hostile_blkback::xen::device::Device;
-use hostile_blkback::xen::nodes::{vdev, Nodes};
-use serde_json::{json, Value};
+use hostile_blkback::vdev::vdev;
+use hostile_blkback::xen::{self, Disks};
 use std::fs::{self, File};
 use std::path::PathBuf;
-use xen_user::{domain_info, event_channels, grant_entries, Privcmd, Store};
+use xen_user::Store;
 
 /// A block back end in dom0's user space: correct by default, faulty by script.
 #[derive(Parser)]
@@ -91,7 +94,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Serve(args) => serve(args),
         Command::Random { seed } => {
-            println!("{}", serde_json::to_string(&Script::random(seed))?);
+            println!("{}", serde_json::to_string(&random::script(seed))?);
             Ok(())
         }
         Command::Catalogue => {
@@ -103,7 +106,7 @@ fn main() -> Result<()> {
         Command::Usage { domain } => usage(domain),
         Command::Clean { domain, device } => {
             let mut store = Store::open()?;
-            Nodes::of(&mut store, domain, vdev(&device)?)?.remove(&mut store)?;
+            Nodes::of(&mut store, domain, xen::KIND, vdev(&device)?)?.remove(&mut store)?;
             Ok(())
         }
     }
@@ -126,13 +129,14 @@ fn serve(args: Serve) -> Result<()> {
     let nodes = match &args.backend {
         Some(backend) => Nodes::existing(&mut store, backend)?,
         None => {
-            let nodes = Nodes::of(&mut store, args.domain, vdev(&args.device)?)?;
-            nodes.create(&mut store, &script.options)?;
+            let nodes = Nodes::of(&mut store, args.domain, xen::KIND, vdev(&args.device)?)?;
+            xen::create(&mut store, &nodes, &script.options)?;
             nodes
         }
     };
     let made = args.backend.is_none();
-    Device::new(store, nodes, script, disk)?.run(args.seconds, made)
+    let disks = Disks::new(script.options, disk);
+    Device::new(store, nodes, script.rules, disks)?.run(args.seconds, made)
 }
 
 fn read_script(args: &Serve) -> Result<Script> {
@@ -147,7 +151,7 @@ fn read_script(args: &Serve) -> Result<Script> {
         return named(name)
             .with_context(|| format!("no script is named {name:?}; `catalogue` lists them"));
     }
-    Ok(args.seed.map(Script::random).unwrap_or_default())
+    Ok(args.seed.map(random::script).unwrap_or_default())
 }
 
 /// Sets options by the names that a script has for them.
@@ -165,30 +169,5 @@ fn set(script: &mut Script, settings: &[String]) -> Result<()> {
             .with_context(|| format!("the value of {setting:?} is not JSON"))?;
     }
     script.options = serde_json::from_value(options).context("an option's value does not fit")?;
-    Ok(())
-}
-
-fn usage(domain: u16) -> Result<()> {
-    let mut xen = Privcmd::open()?;
-    let Some(info) = domain_info(&mut xen, domain)? else {
-        bail!("there is no domain {domain}");
-    };
-    let ports = event_channels(&mut xen, domain)?;
-    let grants = grant_entries(&mut xen, domain)?;
-    let report: Value = json!({
-        "domain": domain,
-        "cpu_time_ns": info.cpu_time_ns,
-        "pages": info.pages,
-        "vcpus": info.vcpus,
-        "flags": info.flags,
-        "event_channels": {
-            "unbound": ports.unbound, "interdomain": ports.interdomain, "other": ports.other,
-        },
-        "grants": {
-            "version": grants.version, "frames": grants.frames,
-            "entries": grants.entries, "mapped": grants.mapped,
-        },
-    });
-    println!("{report}");
     Ok(())
 }

@@ -3,11 +3,11 @@
 
 use crate::disk::Disk;
 use crate::execute::{execute, op, operation, Context, Persistent};
-use crate::inject::Injector;
-use crate::memory::{Guest, RingPages};
 use crate::options::Options;
-use crate::script::Fault;
+use crate::script::{Fault, Injector};
 use crate::stats::Stats;
+use hostile_back::memory::{Guest, RingPages};
+use hostile_back::script::Fault as _;
 use portico_core::block::wire::{Request, Response};
 use portico_core::ring::{BackRing, RingError};
 use std::sync::mpsc;

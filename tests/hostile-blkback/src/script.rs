@@ -9,77 +9,22 @@
 //! ```
 
 use crate::options::Options;
+use hostile_back::script::{self, DeviceFault};
 use serde::{Deserialize, Serialize};
 
-/// A disk, and what goes wrong with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Script {
-    /// For logs.
-    pub name: String,
-    /// What a front end should make of it, if that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expect: Option<Expect>,
-    /// The disk and what is offered.
-    pub options: Options,
-    /// The faults. All that are due at an event happen, in this order.
-    pub rules: Vec<Rule>,
-}
+pub use hostile_back::script::Expect;
 
-/// What a good front end makes of a script under load. In every case the guest goes on, and when the
-/// device is detached nothing of it is left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Expect {
-    /// All requests succeed, with the right data.
-    Serves,
-    /// Some requests fail, all others succeed.
-    Errors,
-    /// Some requests are not answered while the back end is there.
-    Stalls,
-    /// The device is broken: what waits fails, and so does what comes.
-    Broken,
-    /// There is no disk.
-    Refused,
-    /// It depends on time, or on what the front end asks for.
-    Any,
-}
+/// A disk, and what goes wrong with it.
+pub type Script = script::Script<Options, Op, Fault>;
 
 /// One fault at one event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rule {
-    /// When.
-    pub at: Event,
-    /// What.
-    #[serde(rename = "do")]
-    pub fault: Fault,
-}
+pub type Rule = script::Rule<Op, Fault>;
+
+/// Which faults are due now.
+pub type Injector = hostile_back::inject::Injector<Op, Fault>;
 
 /// When a fault happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Event {
-    /// All nodes are written, the back end's state is still Initialising.
-    Created,
-    /// The back end has said InitWait.
-    InitWait,
-    /// The front end has said Initialised; its rings are not mapped yet.
-    Initialised,
-    /// The back end has said Connected.
-    Connected,
-    /// The front end has said Closing, or Closed at once, after it was connected; the back end has not
-    /// answered yet.
-    Closing,
-    /// So many milliseconds after the back end said Connected.
-    AfterMs(u64),
-    /// With the answer to this request, counted from 0 over all queues.
-    Request(u64),
-    /// With the answer to every so-manieth request.
-    Every(u64),
-    /// With the answer to this request among those of one operation, counted from 0.
-    Op(Op, u64),
-}
+pub type Event = script::Event<Op>;
 
 /// An operation of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,40 +79,23 @@ pub enum Fault {
     /// Do not notify for so many publications of answers, or never again.
     Silence(Option<u32>),
 
-    /// Write a key of the back end's directory, or remove it.
-    Key {
-        /// Its name.
-        name: String,
-        /// Its new value; nothing removes it.
-        value: Option<String>,
-    },
-    /// Go to this state, whatever the protocol says (`enum xenbus_state`, 0 to 8, or anything).
-    State(String),
-    /// Remove the back end's directory.
-    RemoveBackend,
-    /// Remove the front end's directory.
-    RemoveFrontend,
-    /// Unmap the rings and close the event channels, and go on as if nothing had happened.
-    Disconnect,
-    /// Die, leaving all nodes as they are.
-    Exit,
+    /// Something goes wrong with the device rather than with a ring.
+    #[serde(untagged)]
+    Device(DeviceFault),
 }
 
-impl Fault {
-    /// Whether the fault is one of the device rather than of a ring.
-    pub fn is_device(&self) -> bool {
-        use Fault::*;
-        matches!(
-            self,
-            Key { .. } | State(_) | RemoveBackend | RemoveFrontend | Disconnect | Exit
-        )
+impl From<DeviceFault> for Fault {
+    fn from(fault: DeviceFault) -> Self {
+        Fault::Device(fault)
     }
 }
 
-impl Script {
-    /// Reads a script.
-    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
+impl script::Fault for Fault {
+    fn device(&self) -> Option<&DeviceFault> {
+        match self {
+            Fault::Device(fault) => Some(fault),
+            _ => None,
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! Both sides do the same: they run their ends of the flows, tell each other when theirs are done and
 //! what came of them. [`content`] makes the bytes, [`stream`], [`datagrams`] and [`requests`] move them,
-//! [`session`] is the conversation and [`play`] what comes of it. [`link`] and [`watch`] are about interfaces.
+//! [`session`] is the conversation and [`play`] what comes of it. [`link`], [`watch`] and [`xdp`] are about interfaces.
 
 mod content;
 mod datagrams;
@@ -21,5 +21,6 @@ mod stream;
 mod until;
 pub mod watch;
 mod wire;
+pub mod xdp;
 
 pub use session::{exchange, serve};

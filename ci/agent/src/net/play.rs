@@ -24,8 +24,8 @@ impl Role {
         match traffic.kind {
             TrafficKind::Stream | TrafficKind::Datagrams if asking != traffic.back => Role::Send,
             TrafficKind::Stream | TrafficKind::Datagrams => Role::Receive,
-            TrafficKind::Requests | TrafficKind::DatagramRequests if asking => Role::Ask,
-            TrafficKind::Requests | TrafficKind::DatagramRequests => Role::Answer,
+            _ if asking => Role::Ask,
+            _ => Role::Answer,
         }
     }
 }
@@ -116,7 +116,8 @@ fn run(
     Ok((own, other))
 }
 
-fn flow(
+/// Runs one flow.
+pub(super) fn flow(
     role: Role,
     socket: &Socket,
     index: u32,

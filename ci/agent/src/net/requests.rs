@@ -5,7 +5,7 @@ use super::content::{differences, Content};
 use super::datagrams::HEAD;
 use super::until::{only_waited, Until};
 use super::wire::Half;
-use crate::proto::{Amount, Traffic};
+use crate::proto::{Amount, Traffic, TrafficKind};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -118,9 +118,12 @@ fn number(message: &[u8]) -> u64 {
         .map_or(0, |head| u64::from_le_bytes(*head))
 }
 
-/// Content of the answer to a request.
-fn answer_to(number: u64) -> u64 {
-    !number
+/// Number and content of the answer to a request, and the other way round.
+fn answer_to(kind: TrafficKind, number: u64) -> u64 {
+    match kind {
+        TrafficKind::Echo => number,
+        _ => !number,
+    }
 }
 
 /// Makes requests until there are enough.
@@ -144,7 +147,7 @@ pub(super) fn ask(
             break;
         }
         fill(&mut request, n, content);
-        fill(&mut wanted, answer_to(n), content);
+        fill(&mut wanted, answer_to(traffic.kind, n), content);
         let asked = Instant::now();
         socket.put(&request, until)?;
         loop {
@@ -154,7 +157,7 @@ pub(super) fn ask(
                 break;
             }
             // The late answer to an earlier request, which has been given up.
-            if (!number(&got)) < n {
+            if answer_to(traffic.kind, number(&got)) < n {
                 continue;
             }
             half.times.push(asked.elapsed().as_nanos() as u64);
@@ -190,7 +193,7 @@ pub(super) fn answer(
         }
         half.packets += 1;
         half.bytes += size as u64;
-        fill(&mut got, answer_to(n), content);
+        fill(&mut got, answer_to(traffic.kind, n), content);
         socket.put(&got, until)?;
     }
     Ok(half)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The conversation about traffic, at both ends, up to the flows themselves.
 
-use super::play::{play, together, Role};
+use super::play::{flow, play, together, Role};
 use super::socket::{bind, connect, ports, Socket};
 use super::until::{Until, TICK};
 use super::wire::{Half, Lines, Say};
@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// Port of every agent's server.
 const PORT: u16 = 4242;
+
+/// Port of hosts that send datagrams back.
+const ECHO: u16 = 7;
 
 /// How long the beginning of a conversation may take.
 const BEGIN: Duration = Duration::from_secs(20);
@@ -145,7 +148,10 @@ fn exchange_at(
         Fault::new(FaultKind::BadRequest, message)
     })?;
     let mut until = Until::new(deadline, Some(group));
-    let result = this_side(what, SocketAddr::new(peer, port), deadline, &mut until);
+    let result = match what.kind {
+        TrafficKind::Echo => echo(what, SocketAddr::new(peer, ECHO), &until),
+        _ => this_side(what, SocketAddr::new(peer, port), deadline, &mut until),
+    };
     let (role, own, other) = result.map_err(|e| {
         let fault = Fault::os(format_args!("traffic with {peer}"), &e);
         match e.kind() {
@@ -154,6 +160,18 @@ fn exchange_at(
         }
     })?;
     Ok(together(role, own, other))
+}
+
+/// One flow with a host that knows of no agents.
+fn echo(what: &Traffic, host: SocketAddr, until: &Until<'_>) -> io::Result<(Role, Half, Half)> {
+    let any: IpAddr = match host {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let mut sockets = connect(bind(any, 1)?, host, &[host.port()])?;
+    let socket = sockets.remove(0);
+    let half = flow(Role::Ask, &socket, 0, what, until)?;
+    Ok((Role::Ask, half, Half::default()))
 }
 
 fn this_side(

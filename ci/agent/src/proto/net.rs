@@ -64,6 +64,8 @@ pub enum TrafficKind {
     Requests,
     /// The same over UDP.
     DatagramRequests,
+    /// Datagrams to a host that sends each back as it is, from port 7; there is no agent.
+    Echo,
 }
 
 /// How much of it, for each flow.
@@ -143,6 +145,30 @@ pub struct TrafficResult {
     pub p50_ns: u64,
     /// 99th percentile of that time.
     pub p99_ns: u64,
+}
+
+/// What an XDP program does to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum XdpAction {
+    /// The kernel gets it.
+    Pass,
+    /// Nobody does.
+    Drop,
+    /// It goes back where it came from, to its sender.
+    Tx,
+    /// The same by way of a redirection to the interface itself.
+    Redirect,
+}
+
+impl XdpAction {
+    /// All of them.
+    pub const ALL: [XdpAction; 4] = [
+        XdpAction::Pass,
+        XdpAction::Drop,
+        XdpAction::Tx,
+        XdpAction::Redirect,
+    ];
 }
 
 /// That somebody told his address unasked (gratuitous ARP, unsolicited neighbour advertisement).

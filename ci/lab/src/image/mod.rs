@@ -161,7 +161,7 @@ pub fn images(ctx: &Context) -> Result<Images> {
         .with("root", &root.path().display().to_string())
         .with("xen", &stamp(&root.host_path(XEN))?)
         .with("kernel", &stamp(&ctx.kernel.image)?);
-    for file in [&ctx.agent, &ctx.hostile_blkback]
+    for file in [&ctx.agent, &ctx.hostile_blkback, &ctx.hostile_netback]
         .into_iter()
         .chain(&ctx.modules)
     {
@@ -239,11 +239,12 @@ fn make_dom0(ctx: &Context, vmlinux: &Path, guest: &Path, path: &Path) -> Result
     }
     add_folder(&mut archive, root, "/etc/xen/scripts")?;
     add_folder(&mut archive, root, "/usr/share/qemu/keymaps")?;
-    add(
-        &mut archive,
-        "usr/bin/hostile-blkback",
-        &ctx.hostile_blkback,
-    )?;
+    for (name, file) in [
+        ("usr/bin/hostile-blkback", &ctx.hostile_blkback),
+        ("usr/bin/hostile-netback", &ctx.hostile_netback),
+    ] {
+        add(&mut archive, name, file)?;
+    }
     let modules = stock_modules(ctx, &DOM0_MODULES)?;
     add_modules(&mut archive, &ctx.kernel.release, &modules)?;
     add(&mut archive, "guest/vmlinux", vmlinux)?;

@@ -22,6 +22,7 @@ mod net;
 mod prompt;
 mod root_disk;
 mod stage;
+mod trial;
 mod types;
 
 /// A scenario: what it shows, and its run with a driver, whole or in part.
@@ -70,7 +71,7 @@ const SCENARIOS: [Scenario; 7] = [
 ];
 
 /// Scenarios of the network, not yet among the parts of the test run.
-const NETWORK: [Scenario; 3] = [
+const NETWORK: [Scenario; 5] = [
     (
         "net-types",
         "verified traffic in HVM, PVH and PV guests, grants v1 and v2, FIFO and 2-level events",
@@ -85,6 +86,16 @@ const NETWORK: [Scenario; 3] = [
         "net-life",
         "save and restore, hot plug and unplug under traffic, and nothing leaks",
         net::life::run,
+    ),
+    (
+        "net-hostile",
+        "faults of the network's back end, one after the other, and random ones",
+        net::hostile::run,
+    ),
+    (
+        "net-xdp",
+        "XDP programs that pass, drop, send back and redirect what comes",
+        net::xdp::run,
     ),
 ];
 

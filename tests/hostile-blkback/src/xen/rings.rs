@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the front end has chosen and published, and its rings mapped.
 
-use super::guest::{Ring, XenGuest};
-use super::nodes::{number, Nodes};
 use crate::options::Options;
 use crate::queue::Queue;
 use anyhow::{bail, Context, Result};
+use hostile_back::xen::backend::Interfaces;
+use hostile_back::xen::guest::{Ring, XenGuest};
+use hostile_back::xen::nodes::{number, Nodes};
 use portico_core::block::wire::PROTOCOL;
 use serde::Serialize;
-use std::rc::Rc;
-use xen_user::{EventChannels, Gntdev, Store};
+use xen_user::Store;
 
 /// The front end's choices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -84,11 +84,11 @@ impl Choice {
         &self,
         domain: u16,
         persistent: bool,
-        gntdev: &Gntdev,
-        evtchn: &Rc<EventChannels>,
+        interfaces: &Interfaces,
     ) -> Result<Vec<Queue<XenGuest>>> {
         let mut queues = Vec::new();
         for (refs, port) in self.rings.iter().zip(&self.ports) {
+            let Interfaces { gntdev, evtchn } = interfaces;
             let ring = gntdev.map_ring(domain, refs)?;
             let guest = XenGuest {
                 domain,

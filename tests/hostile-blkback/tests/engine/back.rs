@@ -2,12 +2,11 @@
 //! The back end by itself: what it answers to requests that are right, and to those that are not.
 
 use crate::machine::{Machine, Mapped, Ring, SimGuest};
+use hostile_back::memory::{Guest, Pages};
 use hostile_blkback::disk::Disk;
-use hostile_blkback::inject::Injector;
-use hostile_blkback::memory::{Guest, Pages};
 use hostile_blkback::options::Options;
 use hostile_blkback::queue::Queue;
-use hostile_blkback::script::{Event, Fault, Rule};
+use hostile_blkback::script::{Event, Fault, Injector, Rule};
 use portico_core::block::sim::Sim;
 use portico_core::block::wire::*;
 use portico_core::block::Access;

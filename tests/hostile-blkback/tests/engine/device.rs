@@ -2,10 +2,10 @@
 //! The device that a script describes: what its keys say, which may be lies, and a queue made from it.
 
 use crate::machine::{Machine, Ring, SimGuest};
-use hostile_blkback::inject::Injector;
+use hostile_back::random::Rng;
+use hostile_back::script::DeviceFault;
 use hostile_blkback::queue::Queue as Back;
-use hostile_blkback::random::Rng;
-use hostile_blkback::script::{Event, Fault, Script};
+use hostile_blkback::script::{Event, Fault, Injector, Script};
 use portico_core::block::negotiate::{Ability, Disk, Offer, Params, Shape};
 use portico_core::block::queue::Ring as FrontRing;
 use portico_core::block::sim::Sim;
@@ -61,11 +61,13 @@ impl Device {
         let mut tamper = |keys: &mut HashMap<_, _>, moment| {
             for fault in injector.moment(moment) {
                 match fault {
-                    Fault::Key {
+                    Fault::Device(DeviceFault::Key {
                         name,
                         value: Some(value),
-                    } => drop(keys.insert(name, value)),
-                    Fault::Key { name, value: None } => drop(keys.remove(&name)),
+                    }) => drop(keys.insert(name, value)),
+                    Fault::Device(DeviceFault::Key { name, value: None }) => {
+                        drop(keys.remove(&name));
+                    }
                     _ => {}
                 }
             }

@@ -2,7 +2,7 @@
 //! The core's simulated machine, seen from both ends: as the engine's host, and as the guest that the
 //! back end serves.
 
-use hostile_blkback::memory::{Guest, Pages, RingPages, PAGE};
+use hostile_back::memory::{Guest, Pages, RingPages, PAGE};
 use portico_core::block::sim::{Frame, Sim, SimIo, SimPage};
 use portico_core::block::{Access, GrantRef, Host, NoMemory};
 use portico_core::host::Platform;

@@ -3,7 +3,7 @@
 //! the protocol. It knows the layouts of `ring.h` and `blkif.h`, and nothing of the engine.
 
 use crate::machine::Ring;
-use hostile_blkback::memory::RingPages;
+use hostile_back::memory::RingPages;
 use std::collections::HashMap;
 
 const REQ_PROD: usize = 0;

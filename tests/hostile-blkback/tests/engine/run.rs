@@ -12,11 +12,12 @@
 use crate::device::Device;
 use crate::oracle::{Expect, Oracle};
 use crate::work::{Work, SECTORS};
+use hostile_back::random::Rng;
+use hostile_back::script::{DeviceFault, Fault as _};
 use hostile_blkback::disk::Disk;
-use hostile_blkback::inject::Injector;
 use hostile_blkback::options::Options;
-use hostile_blkback::random::Rng;
-use hostile_blkback::script::{Event, Fault, Script};
+use hostile_blkback::random;
+use hostile_blkback::script::{Event, Fault, Injector, Script};
 use portico_core::block::sim::Sim;
 use portico_core::block::{Busy, Op, Violation};
 
@@ -75,7 +76,7 @@ struct Traits {
 impl Run {
     /// The random script of a seed.
     pub(crate) fn random(seed: u64) -> Self {
-        Self::new(Script::random(seed), seed)
+        Self::new(random::script(seed), seed)
     }
 
     /// A script, with requests from a seed.
@@ -159,7 +160,11 @@ impl Run {
                         .back
                         .serve(self.now, &mut self.data, options, &mut self.injector);
                 match served {
-                    Ok(faults) if faults.iter().all(|f| matches!(f, Fault::Key { .. })) => {
+                    Ok(faults)
+                        if faults
+                            .iter()
+                            .all(|f| matches!(f, Fault::Device(DeviceFault::Key { .. }))) =>
+                    {
                         // The back end comes back to what it has left.
                         to_back = !faults.is_empty();
                     }
@@ -233,7 +238,7 @@ impl Run {
         self.script.options = Options {
             sectors: same.sectors,
             sector_size: same.sector_size,
-            ..Script::random(self.rng.number()).options
+            ..random::script(self.rng.number()).options
         };
         let resumed = self.connect(sim);
         if resumed.is_none() {

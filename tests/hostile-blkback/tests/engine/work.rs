@@ -2,7 +2,7 @@
 //! The requests of a script, and what is known of the disk's data.
 
 use crate::device::Device;
-use hostile_blkback::random::Rng;
+use hostile_back::random::Rng;
 use portico_core::block::sim::SimIo;
 use portico_core::block::{Busy, Op, Outcome};
 use std::collections::{HashMap, VecDeque};

@@ -40,7 +40,7 @@ impl NetJob {
         match self.kind {
             TrafficKind::Stream => (2000, 18_000),
             TrafficKind::Datagrams => (1000, 9000),
-            TrafficKind::Requests | TrafficKind::DatagramRequests => (200, 1800),
+            _ => (200, 1800),
         }
     }
 }
@@ -52,7 +52,7 @@ impl fmt::Display for NetJob {
             TrafficKind::Stream => format!("TCP {way} x{}", self.flows),
             TrafficKind::Datagrams => format!("UDP {way} {} x{}", self.size, self.flows),
             TrafficKind::Requests => format!("TCP round trip {} x{}", self.size, self.flows),
-            TrafficKind::DatagramRequests => {
+            TrafficKind::DatagramRequests | TrafficKind::Echo => {
                 format!("UDP round trip {} x{}", self.size, self.flows)
             }
         };

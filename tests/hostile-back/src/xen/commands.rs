@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Commands on standard input, one JSON value per line.
 
-use crate::script::Fault;
+use serde::de::DeserializeOwned;
 use serde::Deserialize;
+use serde_json::Value;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,17 +11,18 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// What can be asked of a running back end.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Command {
+pub enum Command<F> {
     /// Report the counters.
     Stats,
     /// Ask the front end to let go, and end.
     Detach,
     /// End at once, and remove the nodes.
     Quit,
-    /// Change the disk's size, in sectors of 512 bytes.
-    Resize(u64),
     /// Do something wrong now.
-    Fault(Fault),
+    Fault(F),
+    /// What only this kind of back end knows.
+    #[serde(untagged)]
+    Own(Value),
 }
 
 /// Standard input, line by line.
@@ -48,7 +50,7 @@ impl Commands {
     }
 
     /// The commands that have come. A line that is none is given back as text.
-    pub fn read(&mut self) -> Vec<Result<Command, String>> {
+    pub fn read<F: DeserializeOwned>(&mut self) -> Vec<Result<Command<F>, String>> {
         let mut piece = [0; 4096];
         match self.stdin.read(&mut piece) {
             Ok(got) if got > 0 => self.buffer.extend(&piece[..got]),

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The device's life: hand-shake, serving, closing.
 
+use super::backend::{Backend, Interfaces};
 use super::commands::{Command, Commands};
-use super::guest::XenGuest;
 use super::nodes::{number, Nodes};
-use super::rings::Choice;
-use crate::disk::Disk;
 use crate::inject::Injector;
-use crate::options::Options;
-use crate::queue::Queue;
-use crate::script::{Event, Fault, Script};
+use crate::script::{DeviceFault, Event, Fault, Rule};
 use anyhow::Result;
 use serde_json::{json, Value};
 use std::os::fd::AsFd;
@@ -29,15 +25,12 @@ const CLOSED: u32 = 6;
 const LET_GO: Duration = Duration::from_secs(10);
 
 /// A running back end.
-pub struct Device {
+pub struct Device<B: Backend> {
     store: Store,
     nodes: Nodes,
-    gntdev: Gntdev,
-    evtchn: Rc<EventChannels>,
-    options: Options,
-    injector: Injector,
-    disk: Disk,
-    queues: Vec<Queue<XenGuest>>,
+    interfaces: Interfaces,
+    injector: Injector<B::Op, B::Fault>,
+    backend: B,
     start: Instant,
     connected: Option<Instant>,
     front: Option<u32>,
@@ -47,18 +40,23 @@ pub struct Device {
     ended: bool,
 }
 
-impl Device {
+impl<B: Backend> Device<B> {
     /// Takes charge of nodes that exist, with the state Initialising.
-    pub fn new(store: Store, nodes: Nodes, script: Script, disk: Disk) -> Result<Self> {
+    pub fn new(
+        store: Store,
+        nodes: Nodes,
+        rules: Vec<Rule<B::Op, B::Fault>>,
+        backend: B,
+    ) -> Result<Self> {
         Ok(Device {
             store,
             nodes,
-            gntdev: Gntdev::open()?,
-            evtchn: Rc::new(EventChannels::open()?),
-            options: script.options,
-            injector: Injector::new(script.rules),
-            disk,
-            queues: Vec::new(),
+            interfaces: Interfaces {
+                gntdev: Gntdev::open()?,
+                evtchn: Rc::new(EventChannels::open()?),
+            },
+            injector: Injector::new(rules),
+            backend,
             start: Instant::now(),
             connected: None,
             front: None,
@@ -107,7 +105,7 @@ impl Device {
             }
         }
         self.report("stats", self.stats());
-        self.queues.clear();
+        self.backend.disconnect();
         if remove {
             self.nodes.remove(&mut self.store)?;
         }
@@ -117,7 +115,9 @@ impl Device {
 
     /// Waits for an event channel, the store or a command, and no longer than to what is due next.
     fn wait(&self, until: Option<Instant>, commands: &Commands) -> Result<Vec<bool>> {
-        let due = self.queues.iter().filter_map(Queue::next_due).min();
+        let due = (0..self.backend.queues())
+            .filter_map(|queue| self.backend.next_due(queue))
+            .min();
         let due = due.map(|ms| self.start + Duration::from_millis(ms));
         let elapsed = self.connected.zip(self.injector.next_elapsed());
         let elapsed = elapsed.map(|(since, ms)| since + Duration::from_millis(ms));
@@ -130,7 +130,7 @@ impl Device {
         } else {
             next.map(|next| next.saturating_duration_since(Instant::now()))
         };
-        let mut fds = vec![self.evtchn.as_fd(), self.store.as_fd()];
+        let mut fds = vec![self.interfaces.evtchn.as_fd(), self.store.as_fd()];
         fds.extend(commands.fd());
         Ok(poll_readable(&fds, timeout)?)
     }
@@ -141,15 +141,12 @@ impl Device {
 
     /// Serves the queues whose event channels were notified.
     fn notified(&mut self) -> Result<()> {
-        for port in self.evtchn.pending()? {
-            self.evtchn.unmask(port)?;
-            let found = self
-                .queues
-                .iter()
-                .position(|queue| queue.guest().port == port);
-            if let Some(i) = found {
-                self.queues[i].stats.notified += 1;
-                self.serve(i)?;
+        let evtchn = Rc::clone(&self.interfaces.evtchn);
+        for port in evtchn.pending()? {
+            evtchn.unmask(port)?;
+            if let Some(queue) = self.backend.queue_of(port) {
+                self.backend.notified(queue);
+                self.serve(queue)?;
             }
         }
         Ok(())
@@ -158,10 +155,13 @@ impl Device {
     /// Serves queues that hold back what is due now, and does the faults whose time has come.
     fn due(&mut self) -> Result<()> {
         let now = self.now();
-        for i in 0..self.queues.len() {
-            let due = self.queues.get(i).and_then(Queue::next_due);
-            if due.is_some_and(|due| due <= now) {
-                self.serve(i)?;
+        for queue in 0..self.backend.queues() {
+            // A fault may have taken it away meanwhile.
+            if queue >= self.backend.queues() {
+                break;
+            }
+            if self.backend.next_due(queue).is_some_and(|due| due <= now) {
+                self.serve(queue)?;
             }
         }
         if let Some(since) = self.connected {
@@ -171,19 +171,19 @@ impl Device {
         Ok(())
     }
 
-    fn serve(&mut self, i: usize) -> Result<()> {
+    fn serve(&mut self, queue: usize) -> Result<()> {
         let now = self.now();
         // A fault of the device may take the queue away, and may leave requests behind.
-        while let Some(queue) = self.queues.get_mut(i) {
-            match queue.serve(now, &mut self.disk, &self.options, &mut self.injector) {
+        while queue < self.backend.queues() {
+            match self.backend.serve(queue, now, &mut self.injector) {
                 Ok(faults) if faults.is_empty() => break,
                 Ok(faults) => self.device_faults(&faults)?,
-                Err(e) => {
+                Err(error) => {
                     self.report(
                         "front-broke-ring",
-                        json!({ "queue": i, "error": e.to_string() }),
+                        json!({ "queue": queue, "error": error }),
                     );
-                    self.queues.clear();
+                    self.backend.disconnect();
                     self.set_state(CLOSING)?;
                 }
             }
@@ -230,23 +230,18 @@ impl Device {
     }
 
     fn connect(&mut self) -> Result<()> {
-        let choice = Choice::read(&mut self.store, &self.nodes, &self.options);
-        let connected = choice.and_then(|choice| {
-            let persistent = self.options.persistent;
-            let queues =
-                choice.connect(self.nodes.domain, persistent, &self.gntdev, &self.evtchn)?;
-            Ok((choice, queues))
-        });
+        let connected = self
+            .backend
+            .connect(&mut self.store, &self.nodes, &self.interfaces);
         match connected {
-            Ok((choice, queues)) => {
-                self.queues = queues;
+            Ok(choice) => {
                 self.connected = Some(Instant::now());
                 self.set_state(CONNECTED)?;
-                self.report("connected", serde_json::to_value(&choice)?);
+                self.report("connected", choice);
                 self.moment(Event::Connected)?;
                 // Requests may have come before the event channels were bound.
-                for i in 0..self.queues.len() {
-                    self.serve(i)?;
+                for queue in 0..self.backend.queues() {
+                    self.serve(queue)?;
                 }
             }
             Err(e) => {
@@ -270,7 +265,7 @@ impl Device {
         if self.connected.take().is_some() {
             self.report("disconnected", self.stats());
         }
-        self.queues.clear();
+        self.backend.disconnect();
     }
 
     /// Asks the front end to let go, as a toolstack does.
@@ -284,61 +279,60 @@ impl Device {
         self.set_state(CLOSING)
     }
 
-    fn command(&mut self, command: Result<Command, String>) -> Result<()> {
+    fn command(&mut self, command: Result<Command<B::Fault>, String>) -> Result<()> {
         match command {
             Ok(Command::Stats) => self.report("stats", self.stats()),
             Ok(Command::Detach) => self.detach()?,
             Ok(Command::Quit) => self.ended = true,
-            Ok(Command::Resize(sectors)) => self.resize(sectors)?,
             Ok(Command::Fault(fault)) => self.apply(&[fault])?,
+            Ok(Command::Own(command)) => match self.backend.command(&command) {
+                Ok(keys) => {
+                    for (key, value) in keys {
+                        self.store.write(&self.nodes.back(&key), value)?;
+                    }
+                    self.set_state(self.back)?;
+                }
+                Err(text) => self.report("not-a-command", json!({ "text": text })),
+            },
             Err(text) => self.report("not-a-command", json!({ "text": text })),
         }
         Ok(())
     }
 
-    /// Changes the disk's size, and says so as back ends do: Connected, once more.
-    fn resize(&mut self, sectors: u64) -> Result<()> {
-        if let Disk::Memory(data) = &mut self.disk {
-            data.resize(sectors as usize * 512, 0);
-        }
-        self.options.sectors = sectors;
-        self.store
-            .write(&self.nodes.back("sectors"), sectors.to_string())?;
-        self.set_state(self.back)
-    }
-
-    fn moment(&mut self, moment: Event) -> Result<()> {
+    fn moment(&mut self, moment: Event<B::Op>) -> Result<()> {
         let faults = self.injector.moment(moment);
         self.apply(&faults)
     }
 
-    fn apply(&mut self, faults: &[Fault]) -> Result<()> {
-        for queue in &mut self.queues {
-            queue.fault(faults);
-        }
+    fn apply(&mut self, faults: &[B::Fault]) -> Result<()> {
+        self.backend.fault(faults);
         self.device_faults(faults)
     }
 
-    fn device_faults(&mut self, faults: &[Fault]) -> Result<()> {
+    fn device_faults(&mut self, faults: &[B::Fault]) -> Result<()> {
         for fault in faults {
             self.report("fault", serde_json::to_value(fault)?);
-            match fault {
-                Fault::Key {
+            match fault.device() {
+                Some(DeviceFault::Key {
                     name,
                     value: Some(value),
-                } => {
+                }) => {
                     self.store.write(&self.nodes.back(name), value)?;
                 }
-                Fault::Key { name, value: None } => self.store.rm(&self.nodes.back(name))?,
-                Fault::State(state) => self.store.write(&self.nodes.back("state"), state)?,
-                Fault::RemoveBackend => self.store.rm(&self.nodes.back)?,
-                Fault::RemoveFrontend => self.store.rm(&self.nodes.front)?,
-                Fault::Disconnect => self.queues.clear(),
-                Fault::Exit => {
+                Some(DeviceFault::Key { name, value: None }) => {
+                    self.store.rm(&self.nodes.back(name))?;
+                }
+                Some(DeviceFault::State(state)) => {
+                    self.store.write(&self.nodes.back("state"), state)?;
+                }
+                Some(DeviceFault::RemoveBackend) => self.store.rm(&self.nodes.back)?,
+                Some(DeviceFault::RemoveFrontend) => self.store.rm(&self.nodes.front)?,
+                Some(DeviceFault::Disconnect) => self.backend.disconnect(),
+                Some(DeviceFault::Exit) => {
                     self.report("stats", self.stats());
                     std::process::exit(0);
                 }
-                _ => {}
+                None => {}
             }
         }
         Ok(())
@@ -356,7 +350,7 @@ impl Device {
 
     fn stats(&self) -> Value {
         json!({
-            "queues": self.queues.iter().map(|queue| &queue.stats).collect::<Vec<_>>(),
+            "queues": self.backend.stats(),
             "faults": self.injector.fired(),
         })
     }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The device's nodes, as a toolstack makes them.
 
-use crate::options::Options;
 use anyhow::{bail, Context, Result};
 use xen_user::{Access, Permission, Store};
 
-/// The type in the back end's path. It is not `vbd`, so that no back end in dom0's kernel takes it.
-const TYPE: &str = "hostile-vbd";
+/// The type in the back end's path. It is not the front end's, so that no back end in dom0's kernel takes
+/// it.
+fn back_type(kind: &str) -> String {
+    format!("hostile-{kind}")
+}
 
 /// Where a device's nodes are.
 pub struct Nodes {
@@ -16,18 +18,20 @@ pub struct Nodes {
     pub front: String,
     /// The back end's directory.
     pub back: String,
-    device: u32,
+    /// The device's number.
+    pub device: u32,
     own: u16,
 }
 
 impl Nodes {
-    /// The nodes of a device of a guest.
-    pub fn of(store: &mut Store, domain: u16, device: u32) -> Result<Self> {
+    /// The nodes of a device of a guest; `kind` is the front end's type, such as `vbd`.
+    pub fn of(store: &mut Store, domain: u16, kind: &str, device: u32) -> Result<Self> {
         let own: u16 = number(store, "domid")?.unwrap_or(0);
-        let front = format!("{}/device/vbd/{device}", store.domain_path(domain)?);
+        let front = format!("{}/device/{kind}/{device}", store.domain_path(domain)?);
         let back = format!(
-            "{}/backend/{TYPE}/{domain}/{device}",
-            store.domain_path(own)?
+            "{}/backend/{}/{domain}/{device}",
+            store.domain_path(own)?,
+            back_type(kind)
         );
         Ok(Nodes {
             domain,
@@ -60,31 +64,26 @@ impl Nodes {
         })
     }
 
-    /// Makes both directories with all that a front end may look for.
-    pub fn create(&self, store: &mut Store, options: &Options) -> Result<()> {
-        let device_type = if options.cdrom { "cdrom" } else { "disk" };
-        let mode = if options.read_only { "r" } else { "w" };
+    /// Makes both directories, with what all devices have and these keys of each end.
+    pub fn create(
+        &self,
+        store: &mut Store,
+        front_keys: &[(&str, String)],
+        back_keys: &[(&str, String)],
+    ) -> Result<()> {
         let mut back: Vec<(&str, String)> = vec![
             ("frontend", self.front.clone()),
             ("frontend-id", self.domain.to_string()),
             ("online", "1".into()),
-            ("removable", u32::from(options.removable).to_string()),
-            ("bootable", "1".into()),
-            ("dev", format!("vbd-{}", self.device)),
-            ("type", TYPE.into()),
-            ("mode", mode.into()),
-            ("device-type", device_type.into()),
             ("state", "1".into()),
         ];
-        back.extend(options.offers());
-        back.extend(options.geometry());
-        let front: Vec<(&str, String)> = vec![
+        back.extend_from_slice(back_keys);
+        let mut front: Vec<(&str, String)> = vec![
             ("backend", self.back.clone()),
             ("backend-id", self.own.to_string()),
-            ("virtual-device", self.device.to_string()),
-            ("device-type", device_type.into()),
             ("state", "1".into()),
         ];
+        front.extend_from_slice(front_keys);
         let perm = |domid, access| Permission { domid, access };
         let to_read = [
             perm(self.own, Access::None),
@@ -139,45 +138,5 @@ pub fn number<T: std::str::FromStr>(store: &mut Store, path: &str) -> Result<Opt
     match text.trim().parse() {
         Ok(value) => Ok(Some(value)),
         Err(_) => bail!("{path} holds {text:?}, which is not a number that fits"),
-    }
-}
-
-/// The number of a virtual device: `xvda` and so on, or the number itself
-/// (`docs/man/xen-vbd-interface.7`).
-pub fn vdev(name: &str) -> Result<u32> {
-    if let Ok(number) = name.parse() {
-        return Ok(number);
-    }
-    let letters = name
-        .strip_prefix("xvd")
-        .filter(|rest| !rest.is_empty() && rest.len() <= 4);
-    let disk = letters.and_then(|letters| {
-        letters.bytes().try_fold(0u32, |n, letter| {
-            letter
-                .is_ascii_lowercase()
-                .then(|| n * 26 + u32::from(letter - b'a') + 1)
-        })
-    });
-    match disk {
-        Some(disk @ 1..=16) => Ok(202 << 8 | (disk - 1) << 4),
-        Some(disk) => Ok(1 << 28 | (disk - 1) << 8),
-        None => bail!("{name:?} is neither a number nor xvda, xvdb, …"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn virtual_devices_have_the_numbers_of_the_vbd_interface() {
-        assert_eq!(vdev("xvda").unwrap(), 51712);
-        assert_eq!(vdev("xvdp").unwrap(), 51952);
-        assert_eq!(vdev("xvdq").unwrap(), 1 << 28 | 16 << 8);
-        assert_eq!(vdev("xvdaa").unwrap(), 1 << 28 | 26 << 8);
-        assert_eq!(vdev("768").unwrap(), 768);
-        for bad in ["", "xvd", "xvdA", "sda", "xvdaaaaa", "-1"] {
-            assert!(vdev(bad).is_err(), "{bad}");
-        }
     }
 }

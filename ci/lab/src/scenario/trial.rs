@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Faulty and hostile back ends: the guest goes on, its kernel has nothing to complain about, no grant
+//! or event channel stays, and a fresh device works afterwards. What is a device and what is done with
+//! it, the kinds of back ends say.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Context as _, Result};
+use hostile_back::script::{Expect, Script};
+use portico_agent::proto::{Driver, Exec, Op, Reply, Usage};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::machine::{Guest, GuestSpec, GuestType, Machine};
+use crate::part::Tally;
+
+use super::stage::{quiet_since, wait_for, with_guest_that_may_say, Stage};
+
+pub(super) const SHORT: Duration = Duration::from_secs(30);
+
+/// How long the guest's load may take before the back end is told to detach.
+const STALLED: Duration = Duration::from_secs(12);
+
+/// The back end, with its commands from a pipe with a name.
+const SERVE: &str = "rm -f /tmp/control; mkfifo /tmp/control; exec 3<>/tmp/control; \
+    exec $0 serve --domain $1 --device $2 --json \"$3\" <&3";
+
+/// The kernel's own words when a grant is ended that the peer still uses: true here, and the account
+/// shows that nothing stays.
+const ALLOWED: &[&str] = &["still in use!"];
+
+/// What came of the guest's load.
+#[derive(Clone, Debug)]
+pub(super) enum Load {
+    /// All of it succeeded.
+    Whole(String),
+    /// Some of it.
+    Partly(String),
+    /// Nothing.
+    Failed(String),
+    /// There was no device.
+    NoDevice,
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Load::Whole(text) => write!(f, "succeeded: {text}"),
+            Load::Partly(text) => write!(f, "succeeded in part: {text}"),
+            Load::Failed(text) => write!(f, "failed: {text}"),
+            Load::NoDevice => f.write_str("there was no device"),
+        }
+    }
+}
+
+/// A kind of device and its hostile back end.
+#[derive(Clone, Copy)]
+pub(super) struct Victim {
+    /// The scenario's name.
+    pub(super) name: &'static str,
+    /// Prepares dom0.
+    pub(super) prepare: fn(&mut Machine) -> Result<()>,
+    /// Gives a guest what it needs.
+    pub(super) equip: fn(&mut GuestSpec),
+    /// The back end.
+    pub(super) program: &'static str,
+    /// The device as the back end names it.
+    pub(super) device: &'static str,
+    /// A condition of the guest's shell: the device is gone.
+    pub(super) gone: &'static str,
+    /// Words in the lines of the guest's log that are about it.
+    pub(super) words: &'static [&'static str],
+    /// Starts a load in the guest; none if there is no device. That it fails is allowed, that it ends
+    /// is required.
+    pub(super) start: fn(&mut Machine, &Guest) -> Result<Option<u64>>,
+    /// What came of it.
+    pub(super) ended: fn(Result<Reply>) -> Load,
+    /// A device of the stock back end: plugged in, verified, taken away.
+    pub(super) fresh: fn(&mut Machine, &Guest) -> Result<()>,
+}
+
+/// Runs scripts one after the other.
+pub(super) fn run<O, P, F>(
+    ctx: &Context,
+    driver: Driver,
+    victim: Victim,
+    scripts: &[Script<O, P, F>],
+) -> Result<Tally>
+where
+    Script<O, P, F>: Serialize,
+{
+    let mut stage = Stage::new(ctx, victim.name, driver, victim.prepare)?;
+    // In groups, so that a guest that dies does not take all the rest with it.
+    for group in scripts.chunks(10) {
+        let (first, last) = (&group[0].name, &group[group.len() - 1].name);
+        stage.case(&format!("{first} to {last}"), |machine, facts| {
+            let mut spec = GuestSpec::new("hostile", GuestType::Hvm, driver);
+            (victim.equip)(&mut spec);
+            with_guest_that_may_say(machine, &spec, facts, ALLOWED, |machine, guest, facts| {
+                fresh(machine, guest, &victim).context("before the first fault")?;
+                for script in group {
+                    let seen = one(machine, guest, &victim, script)
+                        .with_context(|| script.name.clone())?;
+                    facts.insert(script.name.clone(), seen.into());
+                }
+                Ok(())
+            })
+        })?;
+    }
+    stage.finish()
+}
+
+/// One script from beginning to end; returns what the guest's log said about the device.
+fn one<O, P, F>(
+    machine: &mut Machine,
+    guest: &Guest,
+    victim: &Victim,
+    script: &Script<O, P, F>,
+) -> Result<Vec<String>>
+where
+    Script<O, P, F>: Serialize,
+{
+    let since = machine.at(guest).kernel_log(0)?.next;
+    let before = machine.dom0().usage(guest.domid)?;
+    let domain = guest.domid.to_string();
+    let json = serde_json::to_string(script)?;
+    let (program, device) = (victim.program, victim.device);
+    let serve = Exec::new(["sh", "-c", SERVE, program, &domain, device, &json]);
+    let serve = machine.dom0().start(Op::Exec(serve), SHORT * 4)?;
+    let job = (victim.start)(machine, guest)?;
+    let early = job.map(|job| machine.at(guest).join(job, STALLED));
+
+    // One that has died has nobody at the other end of the pipe.
+    let detach = "timeout 2 sh -c 'echo \\\"detach\\\" > /tmp/control'; true";
+    machine.dom0().shell(detach, SHORT)?;
+    let reply = machine
+        .dom0()
+        .join(serve, SHORT * 2)
+        .context("the back end to end")?;
+    let Reply::Exit(back_end) = reply else {
+        bail!("the back end ended with {reply:?}");
+    };
+    // One that died, or that lost its own nodes, leaves some behind.
+    machine.dom0().shell(
+        &format!("{program} clean --domain {domain} --device {device}"),
+        SHORT,
+    )?;
+    let load = match (job, early) {
+        (Some(job), Some(early)) => {
+            let late = |error: &anyhow::Error| {
+                let fault = error.downcast_ref::<portico_agent::proto::Fault>();
+                fault.is_some_and(|f| f.message.contains("still runs"))
+            };
+            let reply = match early {
+                Err(error) if late(&error) => machine.at(guest).join(job, SHORT),
+                early => early,
+            };
+            if reply.as_ref().is_err_and(late) {
+                bail!(
+                    "the guest's load does not end; back end: {}",
+                    back_end.stdout
+                );
+            }
+            (victim.ended)(reply)
+        }
+        _ => Load::NoDevice,
+    };
+    wait_for(machine, guest, victim.gone, SHORT).context("the device to go")?;
+    quiet_since(machine, guest, since, ALLOWED)?;
+    let log = machine.at(guest).kernel_log(since)?;
+    let said: Vec<String> = log
+        .lines
+        .into_iter()
+        .map(|line| line.text)
+        .filter(|text| victim.words.iter().any(|word| text.contains(word)))
+        .take(12)
+        .collect();
+    let story = format!("log: {said:?}; load: {load}; back end: {}", back_end.stdout);
+    if guest.driver == Driver::Ours {
+        ensure!(
+            as_expected(script.expect, &said, &load),
+            "not as expected: {story}"
+        );
+    }
+    returned(machine, guest, &before).with_context(|| story)?;
+    fresh(machine, guest, victim).context("a fresh device afterwards")?;
+    Ok(said)
+}
+
+/// Whether our driver made of it what it should.
+fn as_expected(expect: Option<Expect>, log: &[String], load: &Load) -> bool {
+    match expect {
+        Some(Expect::Serves) => matches!(load, Load::Whole(_)),
+        Some(Expect::Refused) => matches!(load, Load::NoDevice),
+        Some(Expect::Broken) => log.iter().any(|line| line.contains("broken")),
+        Some(Expect::Errors | Expect::Stalls | Expect::Any) | None => true,
+    }
+}
+
+/// Waits until the guest has in use what it had before.
+fn returned(machine: &mut Machine, guest: &Guest, before: &Usage) -> Result<()> {
+    let mut after = machine.dom0().usage(guest.domid)?;
+    for _ in 0..30 {
+        if after == *before {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        after = machine.dom0().usage(guest.domid)?;
+    }
+    bail!("in use before: {before:?}; 15 s after: {after:?}")
+}
+
+fn fresh(machine: &mut Machine, guest: &Guest, victim: &Victim) -> Result<()> {
+    let before = machine.dom0().usage(guest.domid)?;
+    (victim.fresh)(machine, guest)?;
+    wait_for(machine, guest, victim.gone, SHORT).context("the device to go")?;
+    returned(machine, guest, &before)
+}
