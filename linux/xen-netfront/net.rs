@@ -274,7 +274,6 @@ impl Operations for Net {
     fn driver_info(dev: &NetDevice<Self>) -> DriverInfo<'_> {
         DriverInfo {
             driver: c"xen-netfront",
-            version: c"portico",
             bus_info: dev.data().xenbus.name(),
         }
     }

@@ -22,8 +22,6 @@ const NAME_LEN: usize = bindings::ETH_GSTRING_LEN as usize;
 pub struct DriverInfo<'a> {
     /// Name of the driver.
     pub driver: &'a CStr,
-    /// Version of the driver.
-    pub version: &'a CStr,
     /// Where the device is.
     pub bus_info: &'a CStr,
 }
@@ -116,9 +114,11 @@ impl Values<'_> {
 pub(super) struct Table<T>(PhantomData<T>);
 
 fn copy_text(to: &mut [c_char], text: &CStr) {
+    // The last byte ends it, and so does the first one behind the text.
     let room = to.len().saturating_sub(1);
-    for (to, byte) in to.iter_mut().zip(text.to_bytes().iter().take(room)) {
-        *to = *byte as c_char;
+    let bytes = text.to_bytes().iter().copied().take(room);
+    for (to, byte) in to.iter_mut().zip(Iterator::chain(bytes, [0])) {
+        *to = byte as c_char;
     }
 }
 
@@ -134,7 +134,6 @@ impl<T: Operations> Table<T> {
         let (dev, info) = unsafe { (NetDevice::<T>::from_raw(dev), &mut *info) };
         let from = T::driver_info(dev);
         copy_text(&mut info.driver, from.driver);
-        copy_text(&mut info.version, from.version);
         copy_text(&mut info.bus_info, from.bus_info);
     }
 

@@ -127,7 +127,7 @@ pub trait Operations: Sized + 'static {
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 
-    /// The driver and its version (`ethtool -i`).
+    /// The driver (`ethtool -i`); the version is the kernel's.
     fn driver_info(dev: &NetDevice<Self>) -> DriverInfo<'_>;
 
     /// Names of the counters (`ethtool -S`), as many and in the order of [`counters`](Self::counters).
