@@ -418,20 +418,31 @@ impl<M: SharedMemory, Req, Rsp> FrontRing<M, Req, Rsp> {
         Ok(Some(response))
     }
 
-    /// Copies the response `ahead` of the next one, without taking it; `None` when it is not there.
-    /// `T` is [`Rsp`](Self::next_response) or what takes the place of one.
+    /// Looks at the peer's producer index, whatever was seen of it. `true`: there is at least one
+    /// response to take.
     #[inline]
-    pub fn peek_response<T>(&mut self, ahead: u32) -> Result<Option<T>, RingError>
+    pub fn look(&mut self) -> Result<bool, RingError> {
+        self.refresh()
+    }
+
+    /// Whether responses were seen and not taken.
+    #[inline]
+    pub fn has_seen(&self) -> bool {
+        self.rsp_prod != self.rsp_cons
+    }
+
+    /// Takes the next of the responses that were seen, copied once.
+    #[inline]
+    pub fn next_seen(&mut self) -> Option<Rsp>
     where
-        T: FromBytes + IntoBytes,
+        Rsp: FromBytes + IntoBytes,
     {
-        if self.rsp_prod.wrapping_sub(self.rsp_cons) <= ahead {
-            self.refresh()?;
-            if self.rsp_prod.wrapping_sub(self.rsp_cons) <= ahead {
-                return Ok(None);
-            }
+        if !self.has_seen() {
+            return None;
         }
-        Ok(Some(self.raw.copy_out(self.rsp_cons.wrapping_add(ahead))))
+        let response = self.raw.copy_out(self.rsp_cons);
+        self.rsp_cons = self.rsp_cons.wrapping_add(1);
+        Some(response)
     }
 
     /// The entry of the response `ahead` of the next one, 0 to [`size`](Self::size) - 1.

@@ -48,11 +48,11 @@ impl<H: Host> Iterator for Frame<'_, H> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let piece = self.pieces.next()?;
-        let buffer = self.slots.get_mut(usize::from(piece.slot))?.buffer.take()?;
+        let buffer = self.slots.get_mut(usize::from(piece.id))?.buffer.take()?;
         Some(RxFragment {
             buffer,
             offset: u32::from(piece.offset),
-            len: u32::from(piece.len),
+            len: piece.status as u32,
         })
     }
 
@@ -64,14 +64,9 @@ impl<H: Host> Iterator for Frame<'_, H> {
 
 impl<H: Host> ExactSizeIterator for Frame<'_, H> {}
 
-/// Where a piece of a frame lies.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Piece {
-    /// Index of the slot.
-    pub(super) slot: u16,
-    pub(super) offset: u16,
-    pub(super) len: u16,
-}
+/// Where a piece of a frame lies: a response that was checked. Its id is the index of its slot, and its
+/// status the length of the data.
+pub(super) type Piece = RxResponse;
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,20 +78,23 @@ pub(super) enum Verdict {
     Malformed,
 }
 
-/// Where the data of a slot lies; `None` if that makes no sense.
-#[inline(always)]
-pub(super) fn extent(slot: u32, response: &RxResponse) -> Option<Piece> {
-    // Negative ones become large.
-    let (offset, len) = (u32::from(response.offset), response.status as u32);
-    let page = PAGE_SIZE as u32;
-    if len.wrapping_sub(1) >= page || offset > page.wrapping_sub(len) {
-        return None;
+impl Verdict {
+    /// Of a slot that has no data.
+    #[cold]
+    pub(super) fn without_data(response: &RxResponse) -> Self {
+        if response.status < 0 {
+            Self::Failed
+        } else {
+            Self::Malformed
+        }
     }
-    Some(Piece {
-        slot: slot as u16,
-        offset: offset as u16,
-        len: len as u16,
-    })
+}
+
+/// Whether there is data, within its page.
+#[inline(always)]
+pub(super) fn has_data(response: &RxResponse) -> bool {
+    let end = u32::from(response.offset).wrapping_add(response.status as u32);
+    response.status > 0 && end <= PAGE_SIZE as u32
 }
 
 /// What a first slot says of the checksum.
@@ -155,20 +153,16 @@ impl Chain {
     pub(super) fn data(
         &mut self,
         pieces: &mut [Piece; NR_SLOTS_MIN],
-        slot: u32,
         response: &RxResponse,
     ) -> bool {
         let Some(place) = pieces.get_mut(self.count) else {
             return false;
         };
         self.count += 1;
-        match extent(slot, response) {
-            Some(piece) => {
-                *place = piece;
-                self.len = self.len.wrapping_add(u32::from(piece.len));
-            }
-            None if response.status < 0 => self.verdict = Verdict::Failed,
-            None => self.verdict = Verdict::Malformed,
+        *place = *response;
+        self.len = self.len.wrapping_add(response.status as u32);
+        if !has_data(response) {
+            self.verdict = Verdict::without_data(response);
         }
         true
     }
@@ -206,23 +200,10 @@ impl Chain {
     #[inline]
     pub(super) fn shift(&mut self, pieces: &mut [Piece; NR_SLOTS_MIN]) {
         if let Some(headroom) = self.headroom {
-            self.shift_by(headroom, pieces);
-        }
-    }
-
-    #[cold]
-    fn shift_by(&mut self, headroom: u16, pieces: &mut [Piece; NR_SLOTS_MIN]) {
-        self.len = 0;
-        for piece in pieces.iter_mut().take(self.count) {
-            if piece.offset == 0 {
-                // Without data there is no piece.
-                if piece.len <= headroom && self.verdict == Verdict::Good {
-                    self.verdict = Verdict::Malformed;
-                }
-                piece.offset = headroom;
-                piece.len = piece.len.saturating_sub(headroom);
-            }
-            self.len = self.len.wrapping_add(u32::from(piece.len));
+            let pieces = pieces.get_mut(..self.count).unwrap_or_default();
+            let (len, empty) = shift(headroom, pieces);
+            self.len = len;
+            self.bad_extra |= empty;
         }
     }
 
@@ -234,4 +215,20 @@ impl Chain {
             verdict => verdict,
         }
     }
+}
+
+/// Moves the data behind the headroom; the bytes that there are, and whether a piece has none.
+#[cold]
+#[inline(never)]
+fn shift(headroom: u16, pieces: &mut [Piece]) -> (u32, bool) {
+    let (mut len, mut empty) = (0, false);
+    for piece in pieces {
+        if piece.offset == 0 {
+            piece.offset = headroom;
+            piece.status = piece.status.saturating_sub_unsigned(headroom);
+            empty |= piece.status <= 0;
+        }
+        len = u32::wrapping_add(len, piece.status as u32);
+    }
+    (len, empty)
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The way out: responses are checked and become frames.
 
-use super::frame::{checksum, extent, Chain, Piece, Verdict};
+use super::frame::{checksum, has_data, Chain, Piece, Verdict};
 use super::{Frame, Received, RxQueue, RxStats, Slot};
 use crate::host::NO_REF;
 use crate::net::host::Host;
@@ -26,7 +26,19 @@ impl<H: Host> RxQueue<H> {
         mut sink: impl FnMut(&mut Frame<'_, H>),
     ) -> Result<Received, Violation> {
         let mut received = Received::default();
-        while received.frames < budget && !self.broken {
+        if self.broken {
+            return Ok(received);
+        }
+        self.partial = false;
+        let mut looked = false;
+        while received.frames < budget {
+            if !self.ring.has_seen() {
+                // What comes meanwhile is found by `arm`.
+                if looked || !self.look()? {
+                    break;
+                }
+                looked = true;
+            }
             match self.next_frame(&mut received, &mut sink) {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -34,6 +46,13 @@ impl<H: Host> RxQueue<H> {
             }
         }
         Ok(received)
+    }
+
+    #[inline]
+    fn look(&mut self) -> Result<bool, Violation> {
+        self.ring
+            .look()
+            .map_err(|error| self.violated(error.into()))
     }
 
     /// Asks for a notification with the next response. `true`: one is there already, so the caller must
@@ -58,11 +77,9 @@ impl<H: Host> RxQueue<H> {
         received: &mut Received,
         sink: &mut impl FnMut(&mut Frame<'_, H>),
     ) -> Result<bool, Violation> {
-        self.partial = false;
-        let Some(first) = self.ring.peek_response::<RxResponse>(0)? else {
+        let Some((index, first)) = self.ring.seen(0).read::<RxResponse>() else {
             return Ok(false);
         };
-        let index = self.ring.response_index(0);
         if u32::from(first.id) != index {
             return Err(Violation::Id { id: first.id });
         }
@@ -70,27 +87,29 @@ impl<H: Host> RxQueue<H> {
             return self.chained(index, &first, received, sink);
         }
         received.responses = received.responses.wrapping_add(1);
-        match extent(index, &first) {
-            Some(piece) if u32::from(piece.len) >= wire::ETH_HLEN => {
-                end(&self.host, &self.slots, &piece)?;
-                self.ring.take_responses(1);
-                received.frames = received.frames.wrapping_add(1);
-                let frame = Frame {
-                    meta: Meta {
-                        checksum: checksum(first.flags),
-                        gso: None,
-                        hash: None,
-                    },
-                    len: piece.len.into(),
-                    pieces: core::slice::from_ref(&piece).iter(),
-                    slots: &mut self.slots,
-                };
-                hand_over(frame, &mut self.stats, sink);
-            }
-            Some(_) => self.drop_frame(Verdict::Malformed, 1),
-            None if first.status < 0 => self.drop_frame(Verdict::Failed, 1),
-            None => self.drop_frame(Verdict::Malformed, 1),
+        if !has_data(&first) {
+            self.drop_frame(Verdict::without_data(&first), 1);
+            return Ok(true);
         }
+        let len = first.status as u32;
+        if len < wire::ETH_HLEN {
+            self.drop_frame(Verdict::Malformed, 1);
+            return Ok(true);
+        }
+        end(&self.host, &self.slots, &first)?;
+        self.ring.take_responses(1);
+        received.frames = received.frames.wrapping_add(1);
+        let frame = Frame {
+            meta: Meta {
+                checksum: checksum(first.flags),
+                gso: None,
+                hash: None,
+            },
+            len,
+            pieces: core::slice::from_ref(&first).iter(),
+            slots: &mut self.slots,
+        };
+        hand_over(frame, &mut self.stats, sink);
         Ok(true)
     }
 
@@ -212,7 +231,7 @@ fn read<M: SharedMemory>(
         if u32::from(response.id) != index {
             return Err(Violation::Id { id: response.id });
         }
-        if !chain.data(pieces, index, &response) {
+        if !chain.data(pieces, &response) {
             return Err(Violation::TooLong);
         }
         if response.flags & wire::NETRXF_MORE_DATA == 0 {
@@ -228,9 +247,9 @@ fn read<M: SharedMemory>(
 /// Ends the grant of a piece's buffer.
 #[inline(always)]
 fn end<H: Host>(host: &H, slots: &[Slot<H::Buffer>], piece: &Piece) -> Result<(), Violation> {
-    match slots.get(usize::from(piece.slot)) {
+    match slots.get(usize::from(piece.id)) {
         Some(slot) if !host.end(slot.gref) => Err(Violation::Held {
-            id: piece.slot,
+            id: piece.id,
             gref: slot.gref,
         }),
         _ => Ok(()),
@@ -240,8 +259,8 @@ fn end<H: Host>(host: &H, slots: &[Slot<H::Buffer>], piece: &Piece) -> Result<()
 /// Lets go of the references of buffers whose grants have ended: those in front of `held`.
 #[cold]
 fn forget_before<H: Host>(host: &H, slots: &mut [Slot<H::Buffer>], pieces: &[Piece], held: &Piece) {
-    for piece in pieces.iter().take_while(|piece| piece.slot != held.slot) {
-        if let Some(slot) = slots.get_mut(usize::from(piece.slot)) {
+    for piece in pieces.iter().take_while(|piece| piece.id != held.id) {
+        if let Some(slot) = slots.get_mut(usize::from(piece.id)) {
             host.release(core::mem::replace(&mut slot.gref, NO_REF));
         }
     }

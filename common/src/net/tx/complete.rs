@@ -16,14 +16,14 @@ impl<H: Host> TxQueue<H> {
     #[inline]
     pub fn reap(&mut self, mut done: impl FnMut(H::Packet, Outcome)) -> Result<Reaped, Violation> {
         let mut reaped = Reaped::default();
+        if !self.look()? {
+            return Ok(reaped);
+        }
         loop {
-            self.take_responses(&mut reaped, &mut done)?;
-            if self.broken
-                || !self
-                    .ring
-                    .final_check_after(self.coalesce)
-                    .map_err(|error| self.violated(error.into()))?
-            {
+            self.take_seen(&mut reaped, &mut done)?;
+            let after = self.coalesce;
+            let more = self.ring.final_check_after(after);
+            if !more.map_err(|error| self.violated(error.into()))? {
                 return Ok(reaped);
             }
         }
@@ -33,25 +33,31 @@ impl<H: Host> TxQueue<H> {
     #[inline]
     pub fn poll(&mut self, mut done: impl FnMut(H::Packet, Outcome)) -> Result<Reaped, Violation> {
         let mut reaped = Reaped::default();
-        self.take_responses(&mut reaped, &mut done)?;
+        if self.look()? {
+            self.take_seen(&mut reaped, &mut done)?;
+        }
         Ok(reaped)
     }
 
+    /// Looks which responses are there; `false`: the queue is broken.
     #[inline]
-    fn take_responses(
+    fn look(&mut self) -> Result<bool, Violation> {
+        if self.broken {
+            return Ok(false);
+        }
+        let looked = self.ring.look();
+        looked.map_err(|error| self.violated(error.into()))?;
+        Ok(true)
+    }
+
+    /// Takes the responses that were seen.
+    #[inline(always)]
+    fn take_seen(
         &mut self,
         reaped: &mut Reaped,
         done: &mut impl FnMut(H::Packet, Outcome),
     ) -> Result<(), Violation> {
-        if self.broken {
-            return Ok(());
-        }
-        loop {
-            let response = match self.ring.next_response() {
-                Ok(Some(response)) => response,
-                Ok(None) => break,
-                Err(error) => return Err(self.violated(error.into())),
-            };
+        while let Some(response) = self.ring.next_seen() {
             reaped.responses = reaped.responses.wrapping_add(1);
             match self.answer(response) {
                 Ok(Some((packet, outcome))) => {
