@@ -29,6 +29,8 @@ pub struct Agent {
     in_dom0: bool,
     jobs: Mutex<HashMap<u64, Job>>,
     next_job: AtomicU64,
+    /// XDP programs by their interfaces.
+    programs: Mutex<HashMap<String, net::xdp::Attached>>,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,7 @@ impl Agent {
             in_dom0,
             jobs: Mutex::default(),
             next_job: AtomicU64::new(1),
+            programs: Mutex::default(),
         })
     }
 
@@ -132,13 +135,17 @@ impl Agent {
                 let until = deadline.min(Instant::now() + Duration::from_millis(millis));
                 net::watch::announcements(&link, until, group).map(Reply::Announcements)
             }
-            Op::Xdp {
-                link,
-                action,
-                millis,
-            } => {
-                let until = deadline.min(Instant::now() + Duration::from_millis(millis));
-                net::xdp::run(&link, action, until, group).map(Reply::Count)
+            Op::AttachXdp { link, action } => {
+                let attached = net::xdp::attach(&link, action)?;
+                lock(&self.programs).insert(link, attached);
+                Ok(Reply::Done)
+            }
+            Op::DetachXdp(link) => {
+                let attached = lock(&self.programs).remove(&link).ok_or_else(|| {
+                    let message = format!("there is no program of ours on {link}");
+                    Fault::new(FaultKind::BadRequest, message)
+                })?;
+                attached.count().map(Reply::Count)
             }
             Op::Store(op) => store(op),
             Op::PowerOff => Ok(leave(libc::RB_POWER_OFF)),
@@ -154,7 +161,7 @@ impl Agent {
     }
 
     fn jobs(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Job>> {
-        self.jobs.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.jobs)
     }
 
     fn join(&self, id: u64, deadline: Instant) -> Result<Reply, Fault> {
@@ -175,6 +182,10 @@ impl Agent {
             )),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 fn no_job(id: u64) -> Fault {

@@ -132,16 +132,15 @@ pub enum Op {
         /// Milliseconds to watch.
         millis: u64,
     },
-    /// Have an XDP program do this to the UDP packets for port 7 that an interface receives, until it is
-    /// stopped or so many milliseconds have passed; [`Reply::Count`] of them.
-    Xdp {
+    /// Have an XDP program do this to the UDP packets for port 7 that an interface receives.
+    AttachXdp {
         /// Name of the interface.
         link: String,
         /// What is done.
         action: XdpAction,
-        /// Milliseconds.
-        millis: u64,
     },
+    /// Take the program from the interface; [`Reply::Count`] of the packets.
+    DetachXdp(String),
     /// Operations on xenstore, in dom0 with absolute paths.
     Store(StoreOp),
     /// dom0: state, memory and CPU time of a domain.
@@ -266,7 +265,7 @@ pub enum Reply {
     Traffic(TrafficResult),
     /// To [`Op::Announcements`].
     Announcements(Vec<Announcement>),
-    /// To [`Op::Xdp`].
+    /// To [`Op::DetachXdp`].
     Count(u64),
     /// To [`Op::Domain`]; none if there is no such domain.
     Domain(Option<DomainState>),

@@ -3,11 +3,9 @@
 //! others pass.
 
 use super::watch::index;
-use crate::exec::Group;
-use crate::proto::{Fault, FaultKind, XdpAction};
+use crate::proto::{Fault, XdpAction};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::time::{Duration, Instant};
 
 /// Commands of the system call (`enum bpf_cmd`).
 const MAP_CREATE: libc::c_int = 0;
@@ -124,9 +122,16 @@ fn program(action: XdpAction, map: i32, link: i32) -> Vec<u64> {
     all.0
 }
 
-/// Runs the program on an interface until it is stopped or the time has come; returns how many packets
-/// for port 7 it saw.
-pub fn run(link: &str, action: XdpAction, until: Instant, group: &Group) -> Result<u64, Fault> {
+/// The program on an interface; it goes when this is dropped.
+#[derive(Debug)]
+pub struct Attached {
+    link: String,
+    map: OwnedFd,
+    _attachment: OwnedFd,
+}
+
+/// Puts the program on an interface.
+pub fn attach(link: &str, action: XdpAction) -> Result<Attached, Fault> {
     let lost = |what: &str, e: &io::Error| Fault::os(format_args!("{what} for XDP on {link}"), e);
     let number = index(link).map_err(|e| lost("interface", &e))?;
 
@@ -157,24 +162,25 @@ pub fn run(link: &str, action: XdpAction, until: Instant, group: &Group) -> Resu
     attr[0] = words(loaded.as_raw_fd() as u32, number as u32);
     attr[1] = words(ATTACH_XDP, DRIVER_MODE);
     let attached = bpf(LINK_CREATE, &mut attr).map_err(|e| lost("attachment", &e))?;
-    // It goes with its descriptor.
-    let attached = own(attached);
-    while Instant::now() < until && !group.is_stopped() {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    drop(attached);
+    Ok(Attached {
+        link: link.to_owned(),
+        map,
+        _attachment: own(attached),
+    })
+}
 
-    let (key, mut count) = (0_u32, 0_u64);
-    let mut attr = Attr::default();
-    attr[0] = words(map.as_raw_fd() as u32, 0);
-    attr[1] = std::ptr::from_ref(&key) as u64;
-    attr[2] = std::ptr::from_mut(&mut count) as u64;
-    bpf(MAP_LOOKUP_ELEM, &mut attr).map_err(|e| lost("count", &e))?;
-    if count > u64::from(u32::MAX) {
-        let message = format!("XDP on {link} counted {count}");
-        return Err(Fault::new(FaultKind::Unexpected, message));
+impl Attached {
+    /// How many packets for port 7 it has seen.
+    pub fn count(&self) -> Result<u64, Fault> {
+        let (key, mut count) = (0_u32, 0_u64);
+        let mut attr = Attr::default();
+        attr[0] = words(self.map.as_raw_fd() as u32, 0);
+        attr[1] = std::ptr::from_ref(&key) as u64;
+        attr[2] = std::ptr::from_mut(&mut count) as u64;
+        bpf(MAP_LOOKUP_ELEM, &mut attr)
+            .map_err(|e| Fault::os(format_args!("count of XDP on {}", self.link), &e))?;
+        Ok(count)
     }
-    Ok(count)
 }
 
 #[cfg(test)]

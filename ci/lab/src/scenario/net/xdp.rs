@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::machine::{Guest, GuestSpec, GuestType, Machine};
 use crate::part::Tally;
 
-use super::super::stage::{wait_for, with_guest, Stage};
+use super::super::stage::{with_guest, Stage};
 use super::super::{driven_by, ETH0};
 use super::traffic::{self, eth0, DOM0, LITTLE, MUCH};
 
@@ -47,18 +47,14 @@ pub(in super::super) fn run(ctx: &Context, driver: Driver, full: bool) -> Result
 
 /// One action; returns how many packets the program has counted.
 fn one(machine: &mut Machine, guest: &Guest, action: XdpAction, full: bool) -> Result<u64> {
-    let op = Op::Xdp {
-        link: "eth0".into(),
+    let link = "eth0".to_owned();
+    let attach = Op::AttachXdp {
+        link: link.clone(),
         action,
-        millis: 120_000,
     };
-    let job = machine.at(guest).start(op, Duration::from_secs(130))?;
-    let attached = "ip link show dev eth0 | grep -q xdp";
-    if let Err(error) = wait_for(machine, guest, attached, Duration::from_secs(10)) {
-        machine.at(guest).stop(job)?;
-        let reply = machine.at(guest).join(job, SHORT);
-        return Err(error.context(format!("the program ended with {reply:?}")));
-    }
+    machine.at(guest).ask(attach, SHORT * 2)?;
+    // The interface may be set up anew for it.
+    machine.at(guest).set_link(&eth0().link("eth0"))?;
     let returns = matches!(action, XdpAction::Tx | XdpAction::Redirect);
     // What does not come back is waited for.
     let count = match (returns, full) {
@@ -88,8 +84,7 @@ fn one(machine: &mut Machine, guest: &Guest, action: XdpAction, full: bool) -> R
         other.back = back;
         traffic::stream(machine, guest, &other)?;
     }
-    machine.at(guest).stop(job)?;
-    let reply = machine.at(guest).join(job, SHORT)?;
+    let reply = machine.at(guest).ask(Op::DetachXdp(link), SHORT * 2)?;
     let Reply::Count(seen) = reply else {
         bail!("the program ended with {reply:?}");
     };
