@@ -18,13 +18,16 @@
 //! loading on. `--no-load` leaves the driver out, to be loaded by a command with
 //! `busybox modprobe` or `insmod /lib/modules/*/updates/...`; `--with` loads a further one. `--config` is a line
 //! of xl's configuration, `--before` a command in dom0 before the guest is created. With `--scenario`, a scenario of the tests is
-//! run instead.
+//! run instead, or `demo`, or the quick benchmark `bench-disk` or `bench-net`: with `--driver stock`, of the
+//! stock driver beside itself.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{bail, Context as _, Result};
 use portico_agent::proto::Driver;
+use portico_lab::bench;
+use portico_lab::bench::jobs::{Extent, Subject};
 use portico_lab::cache::Cache;
 use portico_lab::context::{Context, Host, Kernel};
 use portico_lab::image;
@@ -140,6 +143,23 @@ fn main() -> Result<()> {
     } = arguments()?;
     if scenario.as_deref() == Some("demo") {
         return portico_lab::scenario::demo(&ctx, spec.kind);
+    }
+    let subject = match scenario.as_deref() {
+        Some("bench-disk") => Some(Subject::Disk),
+        Some("bench-net") => Some(Subject::Net),
+        _ => None,
+    };
+    if let Some(subject) = subject {
+        let usual = bench::Options::new(subject, Extent::Quick);
+        let done = bench::run(
+            &ctx,
+            &bench::Options {
+                same: spec.driver == Driver::Stock,
+                ..usual
+            },
+        )?;
+        print!("{}", done.text);
+        return Ok(());
     }
     if let Some(name) = scenario {
         let tally = portico_lab::scenario::run(&ctx, &name, spec.driver, full)?;
