@@ -11,10 +11,13 @@
 //! | [`inject`] | which faults are due now |
 //! | [`random`] | numbers from a seed |
 //! | [`memory`] | what a back end asks of the world: mapped pages, rings, notifications |
+//! | `sim` | a simulated guest, with the feature of that name |
 //! | [`xen`] | the device on dom0's real interfaces |
 
 pub mod inject;
 pub mod memory;
 pub mod random;
 pub mod script;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod xen;

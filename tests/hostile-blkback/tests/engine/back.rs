@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The back end by itself: what it answers to requests that are right, and to those that are not.
 
-use crate::machine::{Machine, Mapped, Ring, SimGuest};
+use crate::machine::Machine;
 use hostile_back::memory::{Guest, Pages};
+use hostile_back::sim::{Mapped, Ring, SimGuest};
 use hostile_blkback::disk::Disk;
 use hostile_blkback::options::Options;
 use hostile_blkback::queue::Queue;

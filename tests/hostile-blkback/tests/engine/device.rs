@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The device that a script describes: what its keys say, which may be lies, and a queue made from it.
 
-use crate::machine::{Machine, Ring, SimGuest};
+use crate::machine::Machine;
 use hostile_back::random::Rng;
 use hostile_back::script::DeviceFault;
+use hostile_back::sim::{Ring, SimGuest};
 use hostile_blkback::queue::Queue as Back;
 use hostile_blkback::script::{Event, Fault, Injector, Script};
 use portico_core::block::negotiate::{Ability, Disk, Offer, Params, Shape};

@@ -2,8 +2,8 @@
 //! What the ring's memory says, read by a second pair of eyes: which answers are right and which break
 //! the protocol. It knows the layouts of `ring.h` and `blkif.h`, and nothing of the engine.
 
-use crate::machine::Ring;
 use hostile_back::memory::RingPages;
+use hostile_back::sim::Ring;
 use std::collections::HashMap;
 
 const REQ_PROD: usize = 0;
