@@ -386,6 +386,13 @@ impl Front {
             dev.closed();
         }
         wait(ANSWER_MS, || gone(dev.otherend_state()));
+        // The stock driver does not know of the control ring, and Linux' back end connects to nothing where
+        // that cannot be mapped.
+        for key in ["ctrl-ring-ref", "event-channel-ctrl"] {
+            if let Err(error) = dev.remove(key) {
+                dev_warn!(dev, "{key} stays in the store: {error:?}\n");
+            }
+        }
     }
 
     /// Unregisters the device, if it is shown.
