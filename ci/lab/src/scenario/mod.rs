@@ -32,7 +32,7 @@ type Scenario = (
     fn(&Context, Driver, bool) -> Result<Tally>,
 );
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 8] = [
     (
         "guest-types",
         "verified I/O in HVM, PVH and PV guests, grants v1 and v2, FIFO and 2-level events",
@@ -68,15 +68,15 @@ const SCENARIOS: [Scenario; 7] = [
         "faults of the back end, one after the other, and random ones",
         hostile::run,
     ),
-];
-
-/// Scenarios of the network, not yet among the parts of the test run.
-const NETWORK: [Scenario; 5] = [
     (
         "net-types",
         "verified traffic in HVM, PVH and PV guests, grants v1 and v2, FIFO and 2-level events",
         net::types::run,
     ),
+];
+
+/// Scenarios of the network, not yet among the parts of the test run.
+const NETWORK: [Scenario; 4] = [
     (
         "net-features",
         "queues, event channels, MTU, offloads, IPv4 and IPv6, guest to guest",
