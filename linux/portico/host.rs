@@ -18,7 +18,7 @@ use portico_core::{
 use crate::{
     grant::{self, Page, RingPages},
     memory::NoIo,
-    net::{Outgoing, PoolPage},
+    net::{held, Outgoing, PoolPage},
     xenbus::Device,
 };
 
@@ -47,6 +47,16 @@ impl<I: Io<Page>> block::Host for Host<I> {
 impl net::Host for Host<Outgoing> {
     type Packet = Outgoing;
     type Buffer = PoolPage;
+
+    fn abandon_piece(&self, gref: GrantRef, _gfn: u64, packet: &Outgoing) {
+        match packet.share_skb() {
+            // SAFETY: the engine abandons what it granted for a piece of the packet, and forgets the
+            // reference.
+            Some(skb) => unsafe { held::hold(gref, skb) },
+            // SAFETY: as above, and the packet lies in pages that have a reference count.
+            None => unsafe { grant::abandon(gref) },
+        }
+    }
 }
 
 impl<I> Platform for Host<I> {

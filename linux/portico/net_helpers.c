@@ -141,6 +141,13 @@ void portico_skb_tx_timestamp(struct sk_buff *skb)
 }
 EXPORT_SYMBOL_GPL(portico_skb_tx_timestamp);
 
+void portico_skb_share(struct sk_buff *skb)
+{
+	skb_orphan(skb);
+	skb_get(skb);
+}
+EXPORT_SYMBOL_GPL(portico_skb_share);
+
 void portico_skb_add_frag(struct sk_buff *skb, struct page *page,
 			  unsigned int offset, unsigned int len,
 			  unsigned int truesize)

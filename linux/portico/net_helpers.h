@@ -70,6 +70,7 @@ void portico_napi_add(struct net_device *dev, struct napi_struct *napi,
 void portico_napi_del(struct napi_struct *napi);
 
 void portico_skb_tx_timestamp(struct sk_buff *skb);
+void portico_skb_share(struct sk_buff *skb);
 void portico_skb_add_frag(struct sk_buff *skb, struct page *page,
 			  unsigned int offset, unsigned int len,
 			  unsigned int truesize);

@@ -389,6 +389,10 @@ impl Front {
         // The stock driver does not know of the control ring, and Linux' back end connects to nothing where
         // that cannot be mapped.
         for key in ["ctrl-ring-ref", "event-channel-ctrl"] {
+            // The toolstack may have removed them all.
+            if !matches!(dev.read(key), Ok(Some(_))) {
+                continue;
+            }
             if let Err(error) = dev.remove(key) {
                 dev_warn!(dev, "{key} stays in the store: {error:?}\n");
             }

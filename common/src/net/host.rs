@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the net engines ask of an operating system beyond [`Platform`].
 
+use crate::grant::GrantRef;
 use crate::host::Platform;
 
 /// A piece of a packet's memory that lies in one page.
@@ -39,4 +40,8 @@ pub trait Host: Platform {
     type Packet: Packet;
     /// A page to receive into.
     type Buffer: Buffer;
+
+    /// Like [`abandon`](Platform::abandon), for a piece of a packet, which is given up afterwards: the host
+    /// keeps its memory as it is until the back end lets go.
+    fn abandon_piece(&self, gref: GrantRef, gfn: u64, packet: &Self::Packet);
 }

@@ -52,6 +52,7 @@ mod attributes;
 mod device;
 mod ethtool;
 mod features;
+pub(crate) mod held;
 mod lock;
 mod napi;
 mod new_skb;
@@ -71,6 +72,7 @@ pub use self::{
     device::{NetDevice, Registration, Setup, MAC_LEN},
     ethtool::{Channels, DriverInfo, Names, Rings, Values},
     features::Features,
+    held::Keeper,
     lock::SpinLockBh,
     napi::Poll,
     new_skb::NewSkb,

@@ -37,6 +37,14 @@ impl Outgoing {
         }
     }
 
+    /// A further reference to the packet of the stack, if it is its memory that is sent.
+    pub(crate) fn share_skb(&self) -> Option<SkBuff> {
+        match self {
+            Self::Skb(skb) => Some(skb.share()),
+            Self::Copied(_) | Self::Xdp(_) => None,
+        }
+    }
+
     #[inline]
     fn pieces(&self) -> Pieces<'_> {
         match self {

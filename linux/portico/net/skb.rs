@@ -172,6 +172,16 @@ impl SkBuff {
         }
     }
 
+    /// A further reference to the packet, whose memory then outlives the other one. It does not count against
+    /// its sender's limits any more.
+    #[cold]
+    pub(crate) fn share(&self) -> Self {
+        // SAFETY: by the invariants.
+        unsafe { bindings::portico_skb_share(self.skb.as_ptr()) };
+        // INVARIANT: the reference is new; the packet is that of `self`.
+        Self { skb: self.skb }
+    }
+
     /// Gives the packet back: it was sent. Not in a hard interrupt.
     #[inline]
     pub fn consume(self) {

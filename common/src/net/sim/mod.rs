@@ -10,6 +10,8 @@ use std::vec::Vec;
 use super::host::{Buffer, Fragment, Host, Packet};
 use super::{RxQueue, RxRing, TxFeatures, TxQueue, TxRing};
 
+use crate::grant::GrantRef;
+use crate::host::Platform;
 pub use crate::sim::{Frame, Sim, SimPage, SimRing};
 pub use back::{RxBack, Sent, TxBack};
 
@@ -52,6 +54,11 @@ impl Buffer for SimBuffer {
 impl Host for Sim {
     type Packet = SimPacket;
     type Buffer = SimBuffer;
+
+    fn abandon_piece(&self, gref: GrantRef, gfn: u64, packet: &SimPacket) {
+        assert!(packet.fragments().any(|fragment| fragment.gfn == gfn));
+        self.abandon(gref, gfn);
+    }
 }
 
 impl Sim {

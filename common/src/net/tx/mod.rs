@@ -17,7 +17,8 @@ mod types;
 use super::host::{Host, Packet};
 use super::types::Violation;
 use super::wire::{TxRequest, TxResponse, NR_SLOTS_MIN};
-use crate::host::{end_or_abandon, NoMemory, NO_REF};
+use crate::grant::GrantRef;
+use crate::host::{NoMemory, NO_REF};
 use crate::ring::{EntryMut, FrontRing};
 
 pub use types::{Busy, Outcome, Reaped, TxFeatures, TxStats};
@@ -206,10 +207,12 @@ impl<H: Host> TxQueue<H> {
                 continue;
             }
             let head = usize::from(slot.link);
-            let of_packet = self.slots.get(head).and_then(|head| head.packet.as_ref());
-            let nth = usize::from(fragment.wrapping_sub(1));
-            let gfn = of_packet.and_then(|packet| packet.fragments().nth(nth));
-            end_or_abandon(&self.host, gref, gfn.map_or(0, |fragment| fragment.gfn));
+            if self.host.try_release(gref) {
+                continue;
+            }
+            if let Some(packet) = self.slots.get(head).and_then(|head| head.packet.as_ref()) {
+                abandon(&self.host, gref, packet, fragment);
+            }
         }
         for slot in self.slots.iter_mut() {
             if let Some(packet) = slot.packet.take() {
@@ -223,4 +226,11 @@ impl<H: Host> Drop for TxQueue<H> {
     fn drop(&mut self) {
         self.drain(drop);
     }
+}
+
+/// Leaves a fragment that the back end has still mapped to the host.
+fn abandon<H: Host>(host: &H, gref: GrantRef, packet: &H::Packet, fragment: u8) {
+    let nth = usize::from(fragment.wrapping_sub(1));
+    let gfn = packet.fragments().nth(nth);
+    host.abandon_piece(gref, gfn.map_or(0, |fragment| fragment.gfn), packet);
 }

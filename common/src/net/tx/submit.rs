@@ -120,10 +120,7 @@ impl<H: Host> TxQueue<H> {
             }
             if !self.host.end(slot.gref) {
                 // It was never told of the grant. What it holds is left to the host.
-                let nth = usize::from(slot.fragment.wrapping_sub(1));
-                let gfn = packet.fragments().nth(nth);
-                let gfn = gfn.map_or(0, |fragment| fragment.gfn);
-                self.host.abandon(slot.gref, gfn);
+                super::abandon(&self.host, slot.gref, packet, slot.fragment);
                 slot.gref = NO_REF;
                 self.closed = true;
                 self.broken = true;

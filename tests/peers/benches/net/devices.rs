@@ -205,6 +205,10 @@ impl Platform for Bare {
 impl Host for Bare {
     type Packet = &'static Packet;
     type Buffer = &'static Buffer;
+
+    fn abandon_piece(&self, gref: GrantRef, gfn: u64, _: &Self::Packet) {
+        self.abandon(gref, gfn);
+    }
 }
 
 /// The engine that sends.
