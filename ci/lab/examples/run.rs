@@ -9,17 +9,18 @@
 //!     [--module portico.ko --module xen-blkfront.ko] [--driver stock|ours] [--type hvm|pvh|pv] \
 //!     [--vcpus N] [--guest-args 'WORDS'] [--no-load] [--with MODULE] [--config 'LINE']
 //!     [--before 'COMMAND'] [--dom0 'COMMAND']... [--guest 'COMMAND']...
-//!     [--scenario NAME [--full]]
+//!     [--scenario NAME [--full] [--case WORD]...]
 //! ```
 //!
 //! The guest has two disks of 64 MiB in dom0's memory: `xvda` (`/dev/ram0` in dom0) and, plugged in by a
 //! command if wanted, `/dev/ram1`. Commands run in the order given; what they print is shown, and so is
-//! the guest's kernel log from the driver's
-//! loading on. `--no-load` leaves the driver out, to be loaded by a command with
-//! `busybox modprobe` or `insmod /lib/modules/*/updates/...`; `--with` loads a further one. `--config` is a line
-//! of xl's configuration, `--before` a command in dom0 before the guest is created. With `--scenario`, a scenario of the tests is
-//! run instead, or `demo`, or the quick benchmark `bench-disk` or `bench-net`: with `--driver stock`, of the
-//! stock driver beside itself.
+//! the guest's kernel log from the driver's loading on. `--no-load` leaves the driver out, to be loaded by
+//! a command with `busybox modprobe` or `insmod /lib/modules/*/updates/...`; `--with` loads a further one.
+//! `--config` is a line of xl's configuration, `--before` a command in dom0 before the guest is created.
+//!
+//! With `--scenario`, a scenario of the tests is run instead, or `demo`, or the quick benchmark `bench-disk`
+//! or `bench-net`: with `--driver stock`, of the stock driver beside itself. `--case` runs only those of a
+//! scenario's cases that have the word in their name.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,7 +58,7 @@ fn arguments() -> Result<Arguments> {
     let mut modules = Vec::new();
     let mut spec = GuestSpec::new("g1", GuestType::Hvm, Driver::Stock);
     let (mut commands, mut before) = (Vec::new(), Vec::new());
-    let (mut scenario, mut full) = (None, false);
+    let (mut scenario, mut full, mut cases) = (None, false, Vec::new());
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -91,6 +92,7 @@ fn arguments() -> Result<Arguments> {
             "--with" => spec.modules.push(value),
             "--before" => before.push(value),
             "--scenario" => scenario = Some(value),
+            "--case" => cases.push(value),
             "--dom0" => commands.push(Command::Dom0(value)),
             "--guest" => commands.push(Command::Guest(value)),
             other => bail!("{other} is not known; the options stand at the top of the source"),
@@ -122,6 +124,7 @@ fn arguments() -> Result<Arguments> {
             hostile_blkback: hostile.unwrap_or_else(|| agent.clone()),
             hostile_netback: hostile_net.unwrap_or_else(|| agent.clone()),
             agent,
+            cases,
         },
         spec,
         before,

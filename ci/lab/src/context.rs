@@ -92,6 +92,8 @@ pub struct Context {
     pub hostile_blkback: PathBuf,
     /// The hostile network back end: a static binary.
     pub hostile_netback: PathBuf,
+    /// Words of which one must be in a case's name for it to be run; all cases without any.
+    pub cases: Vec<String>,
 }
 
 impl Context {

@@ -72,5 +72,6 @@ pub fn prepare(host: &Host, wanted: Option<&str>) -> Result<Context> {
         agent: statics.agent,
         hostile_blkback: statics.hostile_blkback,
         hostile_netback: statics.hostile_netback,
+        cases: Vec::new(),
     })
 }

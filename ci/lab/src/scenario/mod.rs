@@ -32,7 +32,7 @@ type Scenario = (
     fn(&Context, Driver, bool) -> Result<Tally>,
 );
 
-const SCENARIOS: [Scenario; 8] = [
+const SCENARIOS: [Scenario; 12] = [
     (
         "guest-types",
         "verified I/O in HVM, PVH and PV guests, grants v1 and v2, FIFO and 2-level events",
@@ -73,10 +73,6 @@ const SCENARIOS: [Scenario; 8] = [
         "verified traffic in HVM, PVH and PV guests, grants v1 and v2, FIFO and 2-level events",
         net::types::run,
     ),
-];
-
-/// Scenarios of the network, not yet among the parts of the test run.
-const NETWORK: [Scenario; 4] = [
     (
         "net-features",
         "queues, event channels, MTU, offloads, IPv4 and IPv6, guest to guest",
@@ -126,12 +122,10 @@ pub fn parts(full: bool) -> Vec<Part> {
 ///
 /// When there is no such scenario, or it cannot be run.
 pub fn run(ctx: &Context, name: &str, driver: Driver, full: bool) -> Result<Tally> {
-    let mut all = SCENARIOS.into_iter().chain(NETWORK);
-    match all.find(|scenario| scenario.0 == name) {
+    match SCENARIOS.into_iter().find(|scenario| scenario.0 == name) {
         Some((_, _, run)) => run(ctx, driver, full),
         None => {
-            let all = SCENARIOS.iter().chain(&NETWORK);
-            let names: Vec<&str> = all.map(|scenario| scenario.0).collect();
+            let names = SCENARIOS.map(|scenario| scenario.0);
             bail!(
                 "there is no scenario {name:?}; there are: {}",
                 names.join(", ")
