@@ -52,7 +52,8 @@ fn transmit() -> Vec<Script> {
         ("tx-wrong-id", Broken, at, Fault::TxId(77)),
         ("tx-id-beyond-ring", Broken, at, Fault::TxId(300)),
         ("tx-id-far-beyond", Broken, at, Fault::TxId(u16::MAX)),
-        ("tx-old-id", Broken, at, Fault::TxOldId),
+        // An id is used again at once, so it may be the right one.
+        ("tx-old-id", Any, at, Fault::TxOldId),
         ("tx-twice", Broken, at, Fault::TxTwice),
         ("tx-never-one", Serves, at, Fault::TxNever),
         ("tx-never", Stalls, Event::Every(1), Fault::TxNever),

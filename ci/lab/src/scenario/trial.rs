@@ -99,11 +99,21 @@ where
             (victim.equip)(&mut spec);
             with_guest_that_may_say(machine, &spec, facts, ALLOWED, |machine, guest, facts| {
                 fresh(machine, guest, &victim).context("before the first fault")?;
+                let mut surprises = Vec::new();
                 for script in group {
                     let seen = one(machine, guest, &victim, script)
                         .with_context(|| script.name.clone())?;
-                    facts.insert(script.name.clone(), seen.into());
+                    let expected = as_expected(script.expect, &seen.said, &seen.load);
+                    if guest.driver == Driver::Ours && !expected {
+                        surprises.push(format!("{}: {}", script.name, seen.story()));
+                    }
+                    facts.insert(script.name.clone(), seen.said.into());
                 }
+                ensure!(
+                    surprises.is_empty(),
+                    "not as expected: {}",
+                    surprises.join("; ")
+                );
                 Ok(())
             })
         })?;
@@ -111,13 +121,30 @@ where
     stage.finish()
 }
 
-/// One script from beginning to end; returns what the guest's log said about the device.
+/// What came of a script.
+struct Seen {
+    /// What the guest's log said about the device.
+    said: Vec<String>,
+    load: Load,
+    back_end: String,
+}
+
+impl Seen {
+    fn story(&self) -> String {
+        format!(
+            "log: {:?}; load: {}; back end: {}",
+            self.said, self.load, self.back_end
+        )
+    }
+}
+
+/// One script from beginning to end. An error: the guest or a device did not come through it.
 fn one<O, P, F>(
     machine: &mut Machine,
     guest: &Guest,
     victim: &Victim,
     script: &Script<O, P, F>,
-) -> Result<Vec<String>>
+) -> Result<Seen>
 where
     Script<O, P, F>: Serialize,
 {
@@ -176,16 +203,14 @@ where
         .filter(|text| victim.words.iter().any(|word| text.contains(word)))
         .take(12)
         .collect();
-    let story = format!("log: {said:?}; load: {load}; back end: {}", back_end.stdout);
-    if guest.driver == Driver::Ours {
-        ensure!(
-            as_expected(script.expect, &said, &load),
-            "not as expected: {story}"
-        );
-    }
-    returned(machine, guest, &before).with_context(|| story)?;
+    let seen = Seen {
+        said,
+        load,
+        back_end: back_end.stdout,
+    };
+    returned(machine, guest, &before).with_context(|| seen.story())?;
     fresh(machine, guest, victim).context("a fresh device afterwards")?;
-    Ok(said)
+    Ok(seen)
 }
 
 /// Whether our driver made of it what it should.
