@@ -110,9 +110,15 @@ void portico_txq_completed(struct netdev_queue *txq, unsigned int packets,
 }
 EXPORT_SYMBOL_GPL(portico_txq_completed);
 
-void portico_txq_reset(struct netdev_queue *txq)
+/* Nothing is under way, and BQL lets at least `least` bytes be from now on. */
+void portico_txq_reset(struct netdev_queue *txq, unsigned int least)
 {
+	netdev_queue_set_dql_min_limit(txq, least);
 	netdev_tx_reset_queue(txq);
+#ifdef CONFIG_BQL
+	/* Also before the first packet comes back. */
+	txq->dql.adj_limit = least;
+#endif
 }
 EXPORT_SYMBOL_GPL(portico_txq_reset);
 

@@ -62,7 +62,7 @@ void portico_txq_touch(struct netdev_queue *txq);
 bool portico_txq_sent(struct netdev_queue *txq, unsigned int bytes);
 void portico_txq_completed(struct netdev_queue *txq, unsigned int packets,
 			   unsigned int bytes);
-void portico_txq_reset(struct netdev_queue *txq);
+void portico_txq_reset(struct netdev_queue *txq, unsigned int least);
 bool portico_xmit_more(void);
 
 void portico_napi_add(struct net_device *dev, struct napi_struct *napi,

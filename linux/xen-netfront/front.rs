@@ -23,7 +23,7 @@ use portico_core::{
     net::{
         ctrl::{Ctrl, CtrlRing},
         negotiate::{self, CtrlKeys, Offer, Ports, QueueKeys, Shape, DEFAULT_MTU},
-        wire::MAX_TX_SIZE,
+        wire::{MAX_TX_SIZE, TX_ENTRIES},
         RxQueue, RxRing, TxQueue, TxRing,
     },
 };
@@ -44,6 +44,9 @@ pub(crate) const ANSWER_MS: u32 = 5000;
 const LOOK_MS: u32 = 10;
 /// Time after which a stopped queue is looked after.
 const WATCHDOG_MS: u32 = 5000;
+/// Bytes that the stack lets be under way at least: what fits a ring. The back end answers when whoever gets a
+/// packet is done with it, and that may be a reassembly that waits for the packets behind it.
+const LEAST_UNDER_WAY: u32 = TX_ENTRIES * 4096;
 /// The least MTU, in bytes.
 const MIN_MTU: u32 = 68;
 
@@ -293,7 +296,12 @@ impl Front {
             *data.violation.lock() = None;
             data.tx_worked.set(true);
             data.rx_worked.set(true);
-            let before = core::mem::replace(&mut *queue.lock_tx(), TxLink::Live(tx));
+            let before = {
+                let mut guard = queue.lock_tx();
+                let (link, stack) = guard.parts();
+                stack.reset(LEAST_UNDER_WAY);
+                core::mem::replace(link, TxLink::Live(tx))
+            };
             drop(before);
             let before = core::mem::replace(&mut *data.rx.lock(), RxLink::Live(rx));
             drop(before);
@@ -360,7 +368,7 @@ impl Front {
             let tx = {
                 let mut guard = queue.lock_tx();
                 let (link, stack) = guard.parts();
-                stack.reset();
+                stack.reset(LEAST_UNDER_WAY);
                 core::mem::replace(link, TxLink::Down)
             };
             drop(tx);

@@ -275,10 +275,10 @@ impl<'a> TxQueue<'a> {
         unsafe { bindings::portico_txq_completed(self.txq.as_ptr(), packets, bytes) };
     }
 
-    /// Forgets what is under way.
-    pub fn reset(&self) {
+    /// Forgets what is under way. From now on the limit on that is not less than `least` bytes.
+    pub fn reset(&self, least: u32) {
         // SAFETY: locked, by the invariants.
-        unsafe { bindings::portico_txq_reset(self.txq.as_ptr()) };
+        unsafe { bindings::portico_txq_reset(self.txq.as_ptr(), least) };
     }
 
     /// Lets no further packet come.
