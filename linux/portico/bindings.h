@@ -12,6 +12,7 @@
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 #include <linux/skbuff.h>
+#include <net/netdev_queues.h>
 #include <net/page_pool/helpers.h>
 #include <net/xdp.h>
 #include <xen/events.h>

@@ -12,6 +12,7 @@
 #include <linux/filter.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
+#include <net/netdev_queues.h>
 #include <net/page_pool/helpers.h>
 
 #include "net_helpers.h"
@@ -21,6 +22,7 @@ void portico_netdev_setup(struct net_device *dev,
 {
 	dev->netdev_ops = setup->ops;
 	dev->ethtool_ops = setup->ethtool;
+	dev->stat_ops = setup->stat_ops;
 	dev->sysfs_groups[0] = setup->group;
 	SET_NETDEV_DEV(dev, setup->parent);
 	dev->features = setup->features;
@@ -51,6 +53,26 @@ struct netdev_queue *portico_netdev_tx_queue(struct net_device *dev,
 	return index < dev->num_tx_queues ? netdev_get_tx_queue(dev, index) : NULL;
 }
 EXPORT_SYMBOL_GPL(portico_netdev_tx_queue);
+
+/* Tells which context serves a queue in both directions; NULL: none. RTNL. */
+void portico_netdev_set_napi(struct net_device *dev, unsigned int index,
+			     struct napi_struct *napi)
+{
+	netif_queue_set_napi(dev, index, NETDEV_QUEUE_TYPE_RX, napi);
+	netif_queue_set_napi(dev, index, NETDEV_QUEUE_TYPE_TX, napi);
+}
+EXPORT_SYMBOL_GPL(portico_netdev_set_napi);
+
+/* Adds what the queues that are not in use have counted. RTNL. */
+void portico_netdev_add_unused_stats(struct net_device *dev,
+				     struct netdev_queue_stats_rx *rx,
+				     struct netdev_queue_stats_tx *tx)
+{
+	netdev_stat_queue_sum(dev, dev->real_num_rx_queues, dev->num_rx_queues,
+			      rx, dev->real_num_tx_queues, dev->num_tx_queues,
+			      tx);
+}
+EXPORT_SYMBOL_GPL(portico_netdev_add_unused_stats);
 
 void portico_netdev_start_all(struct net_device *dev)
 {
@@ -129,9 +151,10 @@ bool portico_xmit_more(void)
 EXPORT_SYMBOL_GPL(portico_xmit_more);
 
 void portico_napi_add(struct net_device *dev, struct napi_struct *napi,
-		      int (*poll)(struct napi_struct *, int))
+		      int (*poll)(struct napi_struct *, int),
+		      unsigned int index)
 {
-	netif_napi_add(dev, napi, poll);
+	netif_napi_add_config(dev, napi, poll, index);
 }
 EXPORT_SYMBOL_GPL(portico_napi_add);
 

@@ -8,6 +8,7 @@
 
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
+#include <net/netdev_queues.h>
 #include <net/page_pool/helpers.h>
 #include <net/xdp.h>
 
@@ -34,6 +35,7 @@ enum portico_net_bits {
 struct portico_netdev_setup {
 	const struct net_device_ops *ops;
 	const struct ethtool_ops *ethtool;
+	const struct netdev_stat_ops *stat_ops;
 	const struct attribute_group *group;
 	struct device *parent;
 	u64 features;
@@ -51,6 +53,11 @@ void portico_netdev_set_mac(struct net_device *dev, const u8 *mac);
 void portico_netdev_set_mtu(struct net_device *dev, unsigned int mtu);
 struct netdev_queue *portico_netdev_tx_queue(struct net_device *dev,
 					     unsigned int index);
+void portico_netdev_set_napi(struct net_device *dev, unsigned int index,
+			     struct napi_struct *napi);
+void portico_netdev_add_unused_stats(struct net_device *dev,
+				     struct netdev_queue_stats_rx *rx,
+				     struct netdev_queue_stats_tx *tx);
 void portico_netdev_start_all(struct net_device *dev);
 void portico_netdev_disable_all(struct net_device *dev);
 struct net_device *portico_to_netdev(struct device *dev);
@@ -66,7 +73,8 @@ void portico_txq_reset(struct netdev_queue *txq, unsigned int least);
 bool portico_xmit_more(void);
 
 void portico_napi_add(struct net_device *dev, struct napi_struct *napi,
-		      int (*poll)(struct napi_struct *, int));
+		      int (*poll)(struct napi_struct *, int),
+		      unsigned int index);
 void portico_napi_del(struct napi_struct *napi);
 
 void portico_skb_tx_timestamp(struct sk_buff *skb);

@@ -2,7 +2,7 @@
 
 //! Counters, of each queue since the device was made, and since its rings were.
 
-use portico::net::{Counter, Names, NetDevice, Stats, Values};
+use portico::net::{Counter, Names, NetDevice, Queue, RxQueueStats, Stats, TxQueueStats, Values};
 use portico_core::net::{RxStats, TxStats};
 
 use crate::{
@@ -19,6 +19,8 @@ pub(crate) struct Counters {
     pub(crate) tx_bytes: Counter,
     pub(crate) tx_errors: Counter,
     pub(crate) tx_dropped: Counter,
+    /// Packets that the back end was left to cut, in rings that are gone.
+    pub(crate) tx_gso_before: Counter,
     /// Times that the stack was stopped because the ring was full.
     pub(crate) tx_stopped: Counter,
     /// Times that the stack's watchdog found it stopped.
@@ -55,6 +57,31 @@ pub(crate) fn total(dev: &NetDevice<Net>) -> Stats {
         total.rx_dropped += c.rx_dropped.get();
     }
     total
+}
+
+/// What a queue has received.
+pub(crate) fn received(queue: &Queue<Net>) -> RxQueueStats {
+    let c = &queue.data().counters;
+    RxQueueStats {
+        packets: c.rx_packets.get(),
+        bytes: c.rx_bytes.get(),
+        alloc_fail: c.rx_no_page.get(),
+    }
+}
+
+/// What a queue has sent.
+pub(crate) fn sent(queue: &Queue<Net>) -> TxQueueStats {
+    let c = &queue.data().counters;
+    let gso = match &*queue.lock_tx() {
+        TxLink::Live(live) => live.ring().stats().gso,
+        TxLink::Down => 0,
+    };
+    TxQueueStats {
+        packets: c.tx_packets.get(),
+        bytes: c.tx_bytes.get(),
+        gso_packets: c.tx_gso_before.get() + gso,
+        stop: c.tx_stopped.get(),
+    }
 }
 
 /// What `ethtool -S` shows of a queue, in its order.

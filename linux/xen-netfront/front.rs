@@ -369,6 +369,10 @@ impl Front {
                 let mut guard = queue.lock_tx();
                 let (link, stack) = guard.parts();
                 stack.reset(LEAST_UNDER_WAY);
+                if let TxLink::Live(live) = &*link {
+                    let gso = live.ring().stats().gso;
+                    queue.data().counters.tx_gso_before.add(gso);
+                }
                 core::mem::replace(link, TxLink::Down)
             };
             drop(tx);

@@ -15,7 +15,8 @@ use portico::{
     event::{Handler, Verdict},
     net::{
         Channels, DriverInfo, Features, Flag, Names, NetDevice, Operations, Poll, Polled, Queue,
-        Rings, RssSizes, Rtnl, SkBuff, SpinLockBh, Stats, TxQueue, Values, XdpFrames,
+        Rings, RssSizes, Rtnl, RxQueueStats, SkBuff, SpinLockBh, Stats, TxQueue, TxQueueStats,
+        Values, XdpFrames,
     },
     new_spinlock_bh,
     xenbus::{Device, State},
@@ -197,6 +198,14 @@ impl Operations for Net {
         counters::total(dev)
     }
 
+    fn rx_stats(queue: &Queue<Self>) -> RxQueueStats {
+        counters::received(queue)
+    }
+
+    fn tx_stats(queue: &Queue<Self>) -> TxQueueStats {
+        counters::sent(queue)
+    }
+
     fn change_mtu(dev: &NetDevice<Self>, mtu: u32) -> Result {
         if dev.has_xdp() && mtu > xdp::MAX_MTU {
             return Err(EINVAL);
@@ -293,6 +302,11 @@ impl Operations for Net {
             rx_max: RX_ENTRIES,
             tx_max: TX_ENTRIES,
         }
+    }
+
+    /// A ring is a page, so there is but one size. With this, whoever sets the sizes as they are succeeds.
+    fn set_rings(_dev: &NetDevice<Self>, _rx: u32, _tx: u32) -> Result {
+        Err(EINVAL)
     }
 
     fn tx_frames(dev: &NetDevice<Self>) -> u32 {

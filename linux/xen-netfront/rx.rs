@@ -198,6 +198,10 @@ impl Xdp<'_> {
             counters.rx_xdp_too_long.add(1);
             return;
         };
+        let received = || {
+            counters.rx_packets.add(1);
+            counters.rx_bytes.add(u64::from(bytes));
+        };
         match self.program.run(poll, page, offset, bytes) {
             XdpVerdict::Pass { page, offset, len } => {
                 counters.rx_xdp_pass.add(1);
@@ -206,15 +210,21 @@ impl Xdp<'_> {
                     Err(_) => counters.rx_dropped.add(1),
                 }
             }
+            // To the stack, XDP is part of itself.
             XdpVerdict::Tx(frame) => {
+                received();
                 counters.rx_xdp_tx.add(1);
                 self.sent |= tx::send_frame(queue, frame);
             }
             XdpVerdict::Redirected => {
+                received();
                 counters.rx_xdp_redirect.add(1);
                 self.redirected = true;
             }
-            XdpVerdict::Dropped => counters.rx_xdp_drop.add(1),
+            XdpVerdict::Dropped => {
+                received();
+                counters.rx_xdp_drop.add(1);
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use portico_bindings as bindings;
 
 use super::{
     attributes::Attributes, ethtool, features::Features, operations::Operations, queue::Queue,
-    rtnl::Rtnl, vtable::Vtable, xdp::Slot,
+    queue_stats, rtnl::Rtnl, vtable::Vtable, xdp::Slot,
 };
 
 /// Bytes of an Ethernet address.
@@ -100,6 +100,7 @@ impl<T: Operations> NetDevice<T> {
         let c = bindings::portico_netdev_setup {
             ops: Vtable::<T>::get(),
             ethtool: ethtool::Table::<T>::get(),
+            stat_ops: queue_stats::Table::<T>::get(),
             group: T::Attributes::group().cast(),
             // `Device` is a transparent wrapper.
             parent: ptr::from_ref(setup.parent).cast_mut().cast(),

@@ -210,6 +210,20 @@ impl<T: Operations> Table<T> {
 
     /// # Safety
     ///
+    /// See the type. The stack has checked the numbers against those of `get_ringparam`.
+    unsafe extern "C" fn set_ringparam(
+        dev: *mut bindings::net_device,
+        from: *mut bindings::ethtool_ringparam,
+        _kernel: *mut bindings::kernel_ethtool_ringparam,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: by the type's promises.
+        let (dev, from) = unsafe { (NetDevice::<T>::from_raw(dev), &*from) };
+        from_result(|| T::set_rings(dev, from.rx_pending, from.tx_pending).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
     /// See the type.
     unsafe extern "C" fn get_channels(
         dev: *mut bindings::net_device,
@@ -297,6 +311,7 @@ impl<T: Operations> Table<T> {
         get_strings: Some(Self::get_strings),
         get_ethtool_stats: Some(Self::get_ethtool_stats),
         get_ringparam: Some(Self::get_ringparam),
+        set_ringparam: Some(Self::set_ringparam),
         get_channels: Some(Self::get_channels),
         set_channels: Some(Self::set_channels),
         ..pin_init::zeroed()

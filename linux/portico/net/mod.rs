@@ -60,6 +60,7 @@ mod operations;
 mod outgoing;
 mod page_pool;
 mod queue;
+mod queue_stats;
 mod rss;
 mod rtnl;
 mod skb;
@@ -80,6 +81,7 @@ pub use self::{
     outgoing::{Copied, Outgoing},
     page_pool::PoolPage,
     queue::{BhOff, Queue, TxGuard, TxQueue},
+    queue_stats::{RxQueueStats, TxQueueStats},
     rss::{random_key, RssSizes},
     rtnl::Rtnl,
     skb::{Pieces, SkBuff},

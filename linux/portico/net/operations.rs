@@ -13,6 +13,7 @@ use super::{
     features::Features,
     napi::Poll,
     queue::{Queue, TxQueue},
+    queue_stats::{RxQueueStats, TxQueueStats},
     rss::RssSizes,
     rtnl::Rtnl,
     skb::SkBuff,
@@ -84,6 +85,12 @@ pub trait Operations: Sized + 'static {
     /// What was sent and received since the device was made.
     fn stats(dev: &NetDevice<Self>) -> Stats;
 
+    /// What a queue has received since the device was made.
+    fn rx_stats(queue: &Queue<Self>) -> RxQueueStats;
+
+    /// What a queue has sent since the device was made.
+    fn tx_stats(queue: &Queue<Self>) -> TxQueueStats;
+
     /// The MTU is about to be changed to one between the least and the most.
     fn change_mtu(dev: &NetDevice<Self>, mtu: u32) -> Result {
         let _ = (dev, mtu);
@@ -138,6 +145,10 @@ pub trait Operations: Sized + 'static {
 
     /// The sizes of the rings (`ethtool -g`).
     fn rings(dev: &NetDevice<Self>) -> Rings;
+
+    /// Changes the sizes of the rings for receiving and for sending (`ethtool -G`). They are not what they
+    /// are, and not more than at most.
+    fn set_rings(dev: &NetDevice<Self>, rx: u32, tx: u32) -> Result;
 
     /// After how many packets sent an event tells of them, at the latest (`ethtool -c`, `tx-frames`).
     fn tx_frames(dev: &NetDevice<Self>) -> u32;

@@ -85,7 +85,12 @@ impl<T: Operations> Queue<T> {
                     // SAFETY: zeroed memory is what C passes, too; pinned and deleted by the caller's promise.
                     unsafe {
                         napi.write(pin_init::zeroed());
-                        bindings::portico_napi_add(dev.as_ptr(), napi, Some(napi::poll::<T>));
+                        bindings::portico_napi_add(
+                            dev.as_ptr(),
+                            napi,
+                            Some(napi::poll::<T>),
+                            u32::from(*index),
+                        );
                     }
                 }),
             }? Error))

@@ -30,6 +30,7 @@ impl<T: Operations> Vtable<T> {
                 unsafe {
                     queue.pool.set_consumer(queue.napi());
                     bindings::napi_enable(queue.napi());
+                    bindings::portico_netdev_set_napi(dev, u32::from(queue.index()), queue.napi());
                 }
                 queue.schedule();
             }
@@ -51,6 +52,11 @@ impl<T: Operations> Vtable<T> {
         for queue in this.queues() {
             // SAFETY: enabled by `open`.
             unsafe {
+                bindings::portico_netdev_set_napi(
+                    dev,
+                    u32::from(queue.index()),
+                    core::ptr::null_mut(),
+                );
                 bindings::napi_disable(queue.napi());
                 queue.pool.set_consumer(core::ptr::null_mut());
             }
