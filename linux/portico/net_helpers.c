@@ -164,6 +164,13 @@ void portico_napi_del(struct napi_struct *napi)
 }
 EXPORT_SYMBOL_GPL(portico_napi_del);
 
+/* Tells which interrupt makes a context run; -1: none. Sleeps. */
+void portico_napi_set_irq(struct napi_struct *napi, int irq)
+{
+	netif_napi_set_irq(napi, irq);
+}
+EXPORT_SYMBOL_GPL(portico_napi_set_irq);
+
 void portico_skb_tx_timestamp(struct sk_buff *skb)
 {
 	skb_tx_timestamp(skb);

@@ -76,6 +76,7 @@ void portico_napi_add(struct net_device *dev, struct napi_struct *napi,
 		      int (*poll)(struct napi_struct *, int),
 		      unsigned int index);
 void portico_napi_del(struct napi_struct *napi);
+void portico_napi_set_irq(struct napi_struct *napi, int irq);
 
 void portico_skb_tx_timestamp(struct sk_buff *skb);
 void portico_skb_share(struct sk_buff *skb);

@@ -305,6 +305,7 @@ impl Front {
             drop(before);
             let before = core::mem::replace(&mut *data.rx.lock(), RxLink::Live(rx));
             drop(before);
+            queue.set_irq(Some(wires.rx().irq()));
         }
         *net.data().offer.lock() = offer;
         {
@@ -354,6 +355,9 @@ impl Front {
     /// Gives up the rings: nothing that the back end could still reach is left.
     pub(crate) fn tear_down(&self) {
         self.give_up();
+        for queue in self.net.queues() {
+            queue.set_irq(None);
+        }
         let (wires, channel) = {
             let mut connection = self.connection.lock();
             (

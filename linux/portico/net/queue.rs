@@ -151,6 +151,13 @@ impl<T: Operations> Queue<T> {
         &self.data
     }
 
+    /// Tells whoever asks which interrupt has it polled. Sleeps.
+    pub fn set_irq(&self, irq: Option<u32>) {
+        let irq = irq.and_then(|irq| c_int::try_from(irq).ok()).unwrap_or(-1);
+        // SAFETY: added, by the invariants; the number is only shown.
+        unsafe { bindings::portico_napi_set_irq(self.napi(), irq) };
+    }
+
     /// Lets [`Operations::poll`] run soon, on this CPU. Any context. Nothing happens while the device is
     /// down.
     #[inline]
