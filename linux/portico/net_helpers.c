@@ -219,7 +219,7 @@ EXPORT_SYMBOL_GPL(portico_page_pool_create);
 int portico_xdp_rxq_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
 			unsigned int queue, struct page_pool *pool)
 {
-	int err = xdp_rxq_info_reg(rxq, dev, queue, 0);
+	int err = __xdp_rxq_info_reg(rxq, dev, queue, 0, PAGE_SIZE);
 
 	if (err)
 		return err;
@@ -229,6 +229,50 @@ int portico_xdp_rxq_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
 	return err;
 }
 EXPORT_SYMBOL_GPL(portico_xdp_rxq_reg);
+
+bool portico_xdp_takes_pages(const struct bpf_prog *prog)
+{
+	return prog->aux->xdp_has_frags;
+}
+EXPORT_SYMBOL_GPL(portico_xdp_takes_pages);
+
+bool portico_xdp_add_page(struct xdp_buff *xdp, struct page *page, u32 offset,
+			  u32 len)
+{
+	return xdp_buff_add_frag(xdp, page_to_netmem(page), offset, len,
+				 PAGE_SIZE);
+}
+EXPORT_SYMBOL_GPL(portico_xdp_add_page);
+
+struct portico_xdp_more portico_xdp_more(const struct xdp_buff *xdp)
+{
+	struct portico_xdp_more more = { .flags = xdp->flags };
+
+	if (xdp_buff_has_frags(xdp)) {
+		const struct skb_shared_info *info =
+			xdp_get_shared_info_from_buff(xdp);
+
+		more.pages = info->nr_frags;
+		more.bytes = info->xdp_frags_size;
+	}
+	return more;
+}
+EXPORT_SYMBOL_GPL(portico_xdp_more);
+
+void portico_skb_adopt(struct sk_buff *skb, struct portico_xdp_more more)
+{
+	xdp_update_skb_frags_info(skb, more.pages, more.bytes,
+				  more.pages * PAGE_SIZE, more.flags);
+}
+EXPORT_SYMBOL_GPL(portico_skb_adopt);
+
+const struct skb_shared_info *
+portico_xdp_frame_shared(const struct xdp_frame *frame)
+{
+	return xdp_frame_has_frags(frame) ?
+		xdp_get_shared_info_from_frame(frame) : NULL;
+}
+EXPORT_SYMBOL_GPL(portico_xdp_frame_shared);
 
 u32 portico_xdp_run(struct bpf_prog *prog, struct xdp_buff *xdp)
 {

@@ -90,6 +90,20 @@ struct page_pool *portico_page_pool_create(struct net_device *dev,
 					   unsigned int size);
 int portico_xdp_rxq_reg(struct xdp_rxq_info *rxq, struct net_device *dev,
 			unsigned int queue, struct page_pool *pool);
+/* What a frame has behind its first page. */
+struct portico_xdp_more {
+	u32 pages;
+	u32 bytes;
+	u32 flags;
+};
+
+bool portico_xdp_takes_pages(const struct bpf_prog *prog);
+bool portico_xdp_add_page(struct xdp_buff *xdp, struct page *page, u32 offset,
+			  u32 len);
+struct portico_xdp_more portico_xdp_more(const struct xdp_buff *xdp);
+void portico_skb_adopt(struct sk_buff *skb, struct portico_xdp_more more);
+const struct skb_shared_info *
+portico_xdp_frame_shared(const struct xdp_frame *frame);
 u32 portico_xdp_run(struct bpf_prog *prog, struct xdp_buff *xdp);
 struct xdp_frame *portico_xdp_to_frame(struct xdp_buff *xdp);
 void portico_xdp_exception(struct net_device *dev, struct bpf_prog *prog,

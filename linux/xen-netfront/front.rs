@@ -196,6 +196,8 @@ impl Front {
                 | Features::IPV6_CSUM
                 | Features::TSO
                 | Features::TSO6,
+            // It costs a slot for each frame.
+            extra: Features::RXHASH,
             mtu: MIN_MTU..=MAX_TX_SIZE,
             gso_max: MAX_TX_SIZE,
             watchdog_ms: WATCHDOG_MS,

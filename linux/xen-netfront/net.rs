@@ -16,7 +16,7 @@ use portico::{
     net::{
         Channels, DriverInfo, Features, Flag, Names, NetDevice, Operations, Poll, Polled, Queue,
         Rings, RssSizes, Rtnl, RxQueueStats, SkBuff, SpinLockBh, Stats, TxQueue, TxQueueStats,
-        Values, XdpFrames,
+        Values, XdpFrames, XdpKind,
     },
     new_spinlock_bh,
     xenbus::{Device, State},
@@ -206,8 +206,8 @@ impl Operations for Net {
         counters::sent(queue)
     }
 
-    fn change_mtu(dev: &NetDevice<Self>, mtu: u32) -> Result {
-        if dev.has_xdp() && mtu > xdp::MAX_MTU {
+    fn change_mtu(dev: &NetDevice<Self>, rtnl: &Rtnl, mtu: u32) -> Result {
+        if !dev.xdp_takes_pages(rtnl) && mtu > xdp::MAX_MTU {
             return Err(EINVAL);
         }
         if mtu > DEFAULT_MTU && !dev.features().contains(Features::SG) {
@@ -225,6 +225,7 @@ impl Operations for Net {
             (offer.ipv6_csum, Features::IPV6_CSUM),
             (offer.gso_tcpv4, Features::TSO),
             (offer.gso_tcpv6, Features::TSO6),
+            (offer.ctrl_ring, Features::RXHASH),
         ] {
             if !offered {
                 fixed = fixed.without(feature);
@@ -241,6 +242,16 @@ impl Operations for Net {
                 format_args!("{dev}")
             );
             dev.force_mtu(DEFAULT_MTU);
+        }
+        let hash = features.contains(Features::RXHASH);
+        if hash != dev.features().contains(Features::RXHASH) {
+            let mut wanted = dev.data().wanted.lock();
+            if hash {
+                spread::apply(dev, &wanted)?;
+            } else {
+                spread::end(dev);
+            }
+            wanted.on = hash;
         }
         Ok(())
     }
@@ -266,8 +277,11 @@ impl Operations for Net {
         queue.schedule();
     }
 
-    fn xdp_change(dev: &NetDevice<Self>, on: bool) -> Result<(), (Error, &'static CStr)> {
-        xdp::change(dev, on)
+    fn xdp_change(
+        dev: &NetDevice<Self>,
+        program: Option<XdpKind>,
+    ) -> Result<(), (Error, &'static CStr)> {
+        xdp::change(dev, program)
     }
 
     fn xdp_xmit(

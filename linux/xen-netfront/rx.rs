@@ -11,14 +11,12 @@ use portico::{
     event::Notifier,
     host::Host,
     net::{
-        NetDevice, NewSkb, Outgoing, Poll, Polled, PoolPage, Program, Queue, XdpVerdict,
+        NetDevice, NewSkb, Outgoing, Poll, Polled, Program, Queue, XdpBuff, XdpVerdict,
         XDP_HEADROOM, XDP_MAX_LEN,
     },
     work::Delayed,
 };
-use portico_core::net::{
-    wire::NR_SLOTS_MIN, Frame, HashType, Meta, RxFragment, RxQueue, Violation,
-};
+use portico_core::net::{wire::NR_SLOTS_MIN, Frame, HashType, Meta, RxQueue, Violation};
 
 use crate::{
     net::{Net, NetQueue},
@@ -85,6 +83,7 @@ impl RxLive {
         }
         let before = self.queue.stats();
         let mut xdp = poll.xdp_program(dev).map(|program| Xdp {
+            takes_pages: program.takes_pages(),
             program,
             sent: false,
             redirected: false,
@@ -177,12 +176,13 @@ fn pass_up(data: &NetQueue, poll: &Poll<'_, Net>, mut skb: NewSkb, bytes: u32, m
 /// The XDP program of a poll, and what is left to do for it.
 struct Xdp<'a> {
     program: Program<'a>,
+    takes_pages: bool,
     sent: bool,
     redirected: bool,
 }
 
 impl Xdp<'_> {
-    /// Runs the program on a frame. It takes frames in one page only.
+    /// Runs the program on a frame.
     fn receive(
         &mut self,
         queue: &Queue<Net>,
@@ -193,8 +193,7 @@ impl Xdp<'_> {
         let counters = &data.counters;
         let bytes = frame.bytes();
         let meta = *frame.meta();
-        let whole = frame.next().filter(|piece| piece.len == bytes);
-        let Some((page, offset)) = whole.and_then(|piece| with_headroom(poll, piece)) else {
+        let Some(buff) = gather(poll, frame, self.takes_pages) else {
             counters.rx_xdp_too_long.add(1);
             return;
         };
@@ -202,12 +201,15 @@ impl Xdp<'_> {
             counters.rx_packets.add(1);
             counters.rx_bytes.add(u64::from(bytes));
         };
-        match self.program.run(poll, page, offset, bytes) {
-            XdpVerdict::Pass { page, offset, len } => {
+        match self.program.run(poll, buff) {
+            XdpVerdict::Pass(buff) => {
                 counters.rx_xdp_pass.add(1);
-                match NewSkb::build(page, offset, len, poll.bh_off()) {
-                    Ok(skb) => pass_up(data, poll, skb, len, &meta),
-                    Err(_) => counters.rx_dropped.add(1),
+                match buff.into_skb(poll.bh_off()) {
+                    Some(skb) => {
+                        let bytes = skb.len();
+                        pass_up(data, poll, skb, bytes, &meta);
+                    }
+                    None => counters.rx_dropped.add(1),
                 }
             }
             // To the stack, XDP is part of itself.
@@ -238,20 +240,52 @@ impl Xdp<'_> {
     }
 }
 
-/// The frame's page and offset with room in front of it. The back end leaves that, but for frames that were
-/// under way when it was asked to.
-fn with_headroom(poll: &Poll<'_, Net>, piece: RxFragment<PoolPage>) -> Option<(PoolPage, u32)> {
-    if piece.len > XDP_MAX_LEN {
+/// The frame as a program takes it. `None`: it is of several pages and the program does not take them, or of too
+/// many, or there is no memory.
+fn gather<'a>(
+    poll: &Poll<'a, Net>,
+    frame: &mut Frame<'_, Host<Outgoing>>,
+    takes_pages: bool,
+) -> Option<XdpBuff<'a>> {
+    let bytes = frame.bytes();
+    let first = frame.next()?;
+    let (mut page, mut offset, mut len) = (first.buffer, first.offset, first.len);
+    if !takes_pages && (len < bytes || len > XDP_MAX_LEN) {
         return None;
     }
-    if piece.offset >= XDP_HEADROOM {
-        return Some((piece.buffer, piece.offset));
+    // What does not fit the first page with room around it.
+    let mut rest = None;
+    if offset < XDP_HEADROOM {
+        // The back end leaves room, but for frames that were under way when it was asked to.
+        let mut roomy = poll.alloc_page()?;
+        let head = len.min(XDP_MAX_LEN);
+        page.copy_to(offset, head, &mut roomy, XDP_HEADROOM);
+        if head < len {
+            rest = Some((page, offset + head, len - head));
+        }
+        (page, offset, len) = (roomy, XDP_HEADROOM, head);
+    } else if offset + len > XDP_HEADROOM + XDP_MAX_LEN {
+        let head = (XDP_HEADROOM + XDP_MAX_LEN).saturating_sub(offset);
+        let mut more = poll.alloc_page()?;
+        page.copy_to(offset + head, len - head, &mut more, 0);
+        rest = Some((more, 0, len - head));
+        len = head;
     }
-    let mut page = poll.alloc_page()?;
-    piece
-        .buffer
-        .copy_to(piece.offset, piece.len, &mut page, XDP_HEADROOM);
-    Some((page, XDP_HEADROOM))
+    if rest.is_some() && !takes_pages {
+        return None;
+    }
+    let mut buff = XdpBuff::new(poll, page, offset, len)?;
+    if let Some((page, offset, len)) = rest {
+        if !buff.add_page(page, offset, len) {
+            return None;
+        }
+    }
+    for piece in frame {
+        if !buff.add_page(piece.buffer, piece.offset, piece.len) {
+            return None;
+        }
+    }
+    Some(buff)
 }
 
 /// The frame as a packet. `None`: there is no memory, or it has too many pieces for the stack.

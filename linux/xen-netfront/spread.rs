@@ -15,7 +15,7 @@ use portico::{
     net::{random_key, NetDevice, Outgoing},
 };
 use portico_core::net::{
-    ctrl::{Command, Ctrl, Spread, HASH_TYPES},
+    ctrl::{Command, Ctrl, Spread, HASH_ALGORITHM_NONE, HASH_TYPES},
     toeplitz::KEY_LEN,
 };
 
@@ -119,6 +119,16 @@ pub(crate) fn apply(dev: &NetDevice<Net>, wanted: &Wanted) -> Result {
         control.run(&command)?;
     }
     Ok(())
+}
+
+/// Tells the back end to spread packets in its own way.
+pub(crate) fn end(dev: &NetDevice<Net>) {
+    let mut control = dev.data().control.lock();
+    let Some(control) = (*control).as_mut() else {
+        return;
+    };
+    // One that does not answer goes on with the hash, which does no harm.
+    let _ = control.run(&Command::SetHashAlgorithm(HASH_ALGORITHM_NONE));
 }
 
 /// Tells it again, after it was connected anew.

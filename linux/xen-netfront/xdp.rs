@@ -7,13 +7,14 @@
 
 use kernel::{prelude::*, sync::atomic::Relaxed};
 use portico::{
-    net::{NetDevice, XDP_HEADROOM, XDP_MAX_LEN},
+    net::{NetDevice, XdpKind, XDP_HEADROOM, XDP_MAX_LEN},
     xenbus::State,
 };
 
 use crate::{front, net::Net};
 
-/// The longest MTU under XDP: a frame has an Ethernet header with a VLAN tag in front of it.
+/// The longest MTU under a program that takes frames in one page only: a frame has an Ethernet header with a
+/// VLAN tag in front of it.
 pub(crate) const MAX_MTU: u32 = XDP_MAX_LEN - 18;
 
 /// How much room frames are to have now, in bytes.
@@ -26,12 +27,16 @@ pub(crate) fn headroom(on: bool) -> u16 {
 }
 
 /// Asks the back end for room, or no longer.
-pub(crate) fn change(dev: &NetDevice<Net>, on: bool) -> Result<(), (Error, &'static CStr)> {
+pub(crate) fn change(
+    dev: &NetDevice<Net>,
+    program: Option<XdpKind>,
+) -> Result<(), (Error, &'static CStr)> {
     let shared = dev.data();
-    if on && dev.mtu() > MAX_MTU {
+    let on = program.is_some();
+    if program == Some(XdpKind::OnePage) && dev.mtu() > MAX_MTU {
         return Err((
             EINVAL,
-            c"the MTU is too large: a frame must fit a page with room around it",
+            c"the MTU is too large: for this program, a frame must fit a page with room around it",
         ));
     }
     if on == dev.has_xdp() && on {

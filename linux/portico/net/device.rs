@@ -35,6 +35,8 @@ pub struct Setup<'a> {
     pub fixed: Features,
     /// Features that the user can turn off and on. They are on at first.
     pub optional: Features,
+    /// Features that the user can turn on and off. They are off at first.
+    pub extra: Features,
     /// The least and the most MTU, in bytes.
     pub mtu: RangeInclusive<u32>,
     /// The stack cuts packets of as many bytes or more itself.
@@ -75,10 +77,12 @@ impl Drop for Allocated {
     }
 }
 
-/// Programs may pass, drop, send back and redirect, and others may redirect here.
+/// Programs may pass, drop, send back and redirect frames of several pages, and others may redirect here
+/// those of one.
 const XDP_FEATURES: u32 = bindings::netdev_xdp_act_NETDEV_XDP_ACT_BASIC
     | bindings::netdev_xdp_act_NETDEV_XDP_ACT_REDIRECT
-    | bindings::netdev_xdp_act_NETDEV_XDP_ACT_NDO_XMIT;
+    | bindings::netdev_xdp_act_NETDEV_XDP_ACT_NDO_XMIT
+    | bindings::netdev_xdp_act_NETDEV_XDP_ACT_RX_SG;
 
 /// Where the private part of a device begins: it holds one pointer.
 const PRIV: usize = bindings::portico_net_offsets_PORTICO_NETDEV_PRIV as usize;
@@ -105,7 +109,7 @@ impl<T: Operations> NetDevice<T> {
             // `Device` is a transparent wrapper.
             parent: ptr::from_ref(setup.parent).cast_mut().cast(),
             features: setup.fixed.union(setup.optional).raw(),
-            hw_features: setup.optional.raw(),
+            hw_features: setup.optional.union(setup.extra).raw(),
             xdp_features: if T::HAS_XDP_CHANGE { XDP_FEATURES } else { 0 },
             min_mtu: *setup.mtu.start(),
             max_mtu: *setup.mtu.end(),
@@ -264,6 +268,13 @@ impl<T: Operations> NetDevice<T> {
     /// Whether the device has an XDP program.
     pub fn has_xdp(&self) -> bool {
         !self.xdp.get().is_null()
+    }
+
+    /// Whether its XDP program, if it has one, stands frames of several pages.
+    pub fn xdp_takes_pages(&self, _rtnl: &Rtnl) -> bool {
+        let program = self.xdp.get();
+        // SAFETY: under the RTNL, it stays.
+        program.is_null() || unsafe { bindings::portico_xdp_takes_pages(program) }
     }
 
     /// Asks [`Operations::fix_features`] anew.

@@ -67,6 +67,7 @@ mod skb;
 mod stats;
 mod vtable;
 mod xdp;
+mod xdp_buff;
 
 pub use self::{
     attributes::{Attribute, Attributes},
@@ -86,7 +87,8 @@ pub use self::{
     rtnl::Rtnl,
     skb::{Pieces, SkBuff},
     stats::{Counter, Flag, Stats},
-    xdp::{Program, XdpFrame, XdpFrames, XdpVerdict, XDP_HEADROOM, XDP_MAX_LEN},
+    xdp::{Program, XdpFrame, XdpFrames, XdpKind, XdpVerdict, XDP_HEADROOM, XDP_MAX_LEN},
+    xdp_buff::XdpBuff,
 };
 
 pub use crate::text::AttributeText;

@@ -125,6 +125,17 @@ impl NewSkb {
         Ok(())
     }
 
+    /// Takes over the further pages of a frame that an XDP program has passed.
+    ///
+    /// # Safety
+    ///
+    /// The linear part was the frame's first page, and has the list of these pages still.
+    #[inline]
+    pub(super) unsafe fn adopt(&mut self, more: bindings::portico_xdp_more) {
+        // SAFETY: by the caller's promise.
+        unsafe { bindings::portico_skb_adopt(self.skb.as_ptr(), more) };
+    }
+
     /// Number of fragments.
     #[inline]
     pub fn frags(&self) -> usize {

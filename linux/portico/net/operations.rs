@@ -18,7 +18,7 @@ use super::{
     rtnl::Rtnl,
     skb::SkBuff,
     stats::Stats,
-    xdp::XdpFrames,
+    xdp::{XdpFrames, XdpKind},
 };
 
 /// What a poll has found.
@@ -92,8 +92,8 @@ pub trait Operations: Sized + 'static {
     fn tx_stats(queue: &Queue<Self>) -> TxQueueStats;
 
     /// The MTU is about to be changed to one between the least and the most.
-    fn change_mtu(dev: &NetDevice<Self>, mtu: u32) -> Result {
-        let _ = (dev, mtu);
+    fn change_mtu(dev: &NetDevice<Self>, rtnl: &Rtnl, mtu: u32) -> Result {
+        let _ = (dev, rtnl, mtu);
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 
@@ -115,10 +115,13 @@ pub trait Operations: Sized + 'static {
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 
-    /// An XDP program is about to be put in place or, with `on` false, was taken out. Fails with what
-    /// the user is told. Without this and [`xdp_xmit`](Self::xdp_xmit) there are no programs.
-    fn xdp_change(dev: &NetDevice<Self>, on: bool) -> Result<(), (Error, &'static CStr)> {
-        let _ = (dev, on);
+    /// An XDP program is about to be put in place or, with `None`, was taken out. Fails with what the user is
+    /// told. Without this and [`xdp_xmit`](Self::xdp_xmit) there are no programs.
+    fn xdp_change(
+        dev: &NetDevice<Self>,
+        program: Option<XdpKind>,
+    ) -> Result<(), (Error, &'static CStr)> {
+        let _ = (dev, program);
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 

@@ -136,6 +136,18 @@ unsafe impl Send for PoolPage {}
 unsafe impl Sync for PoolPage {}
 
 impl PoolPage {
+    /// # Safety
+    ///
+    /// `page` is a page of a pool, and not null; the reference to it is handed over.
+    #[inline]
+    pub(super) unsafe fn from_raw(page: *mut bindings::page) -> Self {
+        // INVARIANT: by the caller's promise.
+        Self {
+            // SAFETY: as above.
+            page: unsafe { NonNull::new_unchecked(page) },
+        }
+    }
+
     /// Gives up the reference.
     #[inline]
     pub(super) fn into_raw(self) -> *mut bindings::page {

@@ -226,15 +226,16 @@ pub struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// What lies in one row.
+    /// What a frame has.
     #[inline]
     pub(super) fn of_frame(frame: &'a XdpFrame) -> Self {
+        let frags = frame.frags();
         // INVARIANT: the frame owns its memory.
         Self {
             linear: frame.data(),
-            left: frame.len(),
-            frag: core::ptr::null(),
-            frags: 0,
+            left: frame.first_len(),
+            frag: frags.as_ptr(),
+            frags: frags.len() as u32,
             done: 0,
             _owner: PhantomData,
         }

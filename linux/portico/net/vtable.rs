@@ -11,7 +11,12 @@ use kernel::{error::from_result, prelude::*};
 use portico_bindings as bindings;
 
 use super::{
-    device::NetDevice, features::Features, operations::Operations, skb::SkBuff, xdp::XdpFrames,
+    device::NetDevice,
+    features::Features,
+    operations::Operations,
+    rtnl::Rtnl,
+    skb::SkBuff,
+    xdp::{XdpFrames, XdpKind},
 };
 
 pub(super) struct Vtable<T>(PhantomData<T>);
@@ -115,7 +120,7 @@ impl<T: Operations> Vtable<T> {
             let mtu = u32::try_from(mtu)?;
             // SAFETY: by the module's promises.
             unsafe {
-                T::change_mtu(NetDevice::from_raw(dev), mtu)?;
+                T::change_mtu(NetDevice::from_raw(dev), &Rtnl::held(), mtu)?;
                 bindings::portico_netdev_set_mtu(dev, mtu);
             }
             Ok(0)
@@ -185,7 +190,14 @@ impl<T: Operations> Vtable<T> {
             // SAFETY: under the RTNL.
             unsafe { this.xdp.set(core::ptr::null_mut()) };
         }
-        match T::xdp_change(this, !program.is_null()) {
+        let kind = (!program.is_null()).then(|| {
+            // SAFETY: it is not null, so it is valid.
+            match unsafe { bindings::portico_xdp_takes_pages(program) } {
+                true => XdpKind::ManyPages,
+                false => XdpKind::OnePage,
+            }
+        });
+        match T::xdp_change(this, kind) {
             Ok(()) => {
                 // SAFETY: under the RTNL. The reference came with the program.
                 unsafe { this.xdp.set(program) };

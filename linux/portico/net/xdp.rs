@@ -5,16 +5,16 @@
 //! C headers: [`include/net/xdp.h`](srctree/include/net/xdp.h),
 //! [`include/linux/filter.h`](srctree/include/linux/filter.h)
 
-use core::{cell::UnsafeCell, mem, ptr, ptr::NonNull};
+use core::{cell::UnsafeCell, mem, ptr, ptr::NonNull, slice};
 use portico_bindings as bindings;
 
-use super::{napi::Poll, new_skb::NewSkb, operations::Operations, page_pool::PoolPage};
-use crate::piece::PAGE_SIZE;
+use super::{napi::Poll, new_skb::NewSkb, operations::Operations, xdp_buff::XdpBuff};
 
 /// Room that a program finds in front of a frame, in bytes.
 pub const XDP_HEADROOM: u32 = bindings::XDP_PACKET_HEADROOM;
 
-/// The longest frame that a program can be given, in bytes.
+/// The longest frame in one page that a program can be given, and the most that the first page of several
+/// holds, in bytes.
 pub const XDP_MAX_LEN: u32 = NewSkb::LINEAR_END - XDP_HEADROOM;
 
 /// The program of a device, if it has one.
@@ -80,20 +80,22 @@ pub struct Program<'a> {
     _bh: super::BhOff<'a>,
 }
 
+/// What a program can be run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpKind {
+    /// Frames in one page.
+    OnePage,
+    /// Others, too.
+    ManyPages,
+}
+
 /// What a program has decided.
-pub enum XdpVerdict {
-    /// The frame goes on to the stack, as it is now: `len` bytes from `offset` of the page.
-    Pass {
-        /// The page.
-        page: PoolPage,
-        /// Offset in the page, in bytes.
-        offset: u32,
-        /// Length in bytes.
-        len: u32,
-    },
+pub enum XdpVerdict<'a> {
+    /// The frame goes on to the stack, as it is now.
+    Pass(XdpBuff<'a>),
     /// It goes back where it came from.
     Tx(XdpFrame),
-    /// It was sent elsewhere. [`Poll::flush_xdp`] must follow in the same poll.
+    /// It was sent elsewhere. [`Poll::flush_xdp`](super::Poll::flush_xdp) must follow in the same poll.
     Redirected,
     /// It is gone.
     Dropped,
@@ -109,57 +111,34 @@ impl<'a> Program<'a> {
         Self { program, _bh: bh }
     }
 
-    /// Runs it on a frame of `len` bytes from `offset` of a page, at most [`XDP_MAX_LEN`] of them, before
-    /// which there are [`XDP_HEADROOM`]. Another frame is dropped.
-    pub fn run<T: Operations>(
+    /// Whether it stands frames of several pages.
+    #[inline]
+    pub fn takes_pages(&self) -> bool {
+        // SAFETY: by the invariants.
+        unsafe { bindings::portico_xdp_takes_pages(self.program.as_ptr()) }
+    }
+
+    /// Runs it on a frame, which is of several pages only if it [`takes_pages`](Self::takes_pages).
+    pub fn run<'b, T: Operations>(
         self,
-        poll: &Poll<'_, T>,
-        page: PoolPage,
-        offset: u32,
-        len: u32,
-    ) -> XdpVerdict {
-        if offset < XDP_HEADROOM || len > XDP_MAX_LEN || offset + len > NewSkb::LINEAR_END {
-            return XdpVerdict::Dropped;
-        }
-        let start: *mut u8 = page.addr();
-        let mut buff = bindings::xdp_buff::default();
+        poll: &Poll<'b, T>,
+        mut buff: XdpBuff<'b>,
+    ) -> XdpVerdict<'b> {
         let program = self.program.as_ptr();
         let dev = poll.queue().raw_dev();
-        // SAFETY: the frame lies in the page, which is ours alone, with room before and behind it.
-        let act = unsafe {
-            buff.data_hard_start = start.cast();
-            buff.data = start.add(offset as usize).cast();
-            buff.data_meta = buff.data;
-            buff.data_end = start.add((offset + len) as usize).cast();
-            buff.rxq = poll.queue().pool.rxq();
-            buff.__bindgen_anon_1.__bindgen_anon_1.as_mut().frame_sz = PAGE_SIZE;
-            bindings::portico_xdp_run(program, &mut buff)
-        };
+        // SAFETY: the frame is ours alone.
+        let act = unsafe { bindings::portico_xdp_run(program, buff.as_raw()) };
         match act {
-            bindings::xdp_action_XDP_PASS => {
-                let data = buff.data as usize;
-                XdpVerdict::Pass {
-                    page,
-                    offset: data.wrapping_sub(start as usize) as u32,
-                    len: (buff.data_end as usize).wrapping_sub(data) as u32,
-                }
-            }
-            bindings::xdp_action_XDP_TX => {
-                // SAFETY: the page is that of the frame.
-                match NonNull::new(unsafe { bindings::portico_xdp_to_frame(&mut buff) }) {
-                    Some(frame) => {
-                        let _ = page.into_raw();
-                        // INVARIANT: the frame has the page.
-                        XdpVerdict::Tx(XdpFrame { frame })
-                    }
-                    None => self.failed(dev, act),
-                }
-            }
+            bindings::xdp_action_XDP_PASS => XdpVerdict::Pass(buff),
+            bindings::xdp_action_XDP_TX => match buff.into_frame() {
+                Some(frame) => XdpVerdict::Tx(frame),
+                None => self.failed(dev, act),
+            },
             bindings::xdp_action_XDP_REDIRECT => {
-                // SAFETY: as above; the reference to the page goes with it if that succeeds.
-                match unsafe { bindings::xdp_do_redirect(dev, &mut buff, program) } {
+                // SAFETY: as above; the pages go with it if that succeeds.
+                match unsafe { bindings::xdp_do_redirect(dev, buff.as_raw(), program) } {
                     0 => {
-                        let _ = page.into_raw();
+                        buff.forget();
                         XdpVerdict::Redirected
                     }
                     _ => self.failed(dev, act),
@@ -177,7 +156,7 @@ impl<'a> Program<'a> {
 
     /// Lets those know who trace that.
     #[cold]
-    fn failed(&self, dev: *mut bindings::net_device, act: u32) -> XdpVerdict {
+    fn failed(&self, dev: *mut bindings::net_device, act: u32) -> XdpVerdict<'static> {
         // SAFETY: device and program are valid.
         unsafe { bindings::portico_xdp_exception(dev, self.program.as_ptr(), act) };
         XdpVerdict::Dropped
@@ -188,7 +167,7 @@ impl<'a> Program<'a> {
 ///
 /// # Invariants
 ///
-/// `frame` is valid, in one piece, and owned with its memory.
+/// `frame` is valid, and owned with its memory.
 pub struct XdpFrame {
     frame: NonNull<bindings::xdp_frame>,
 }
@@ -212,6 +191,13 @@ impl XdpFrame {
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "a frame has a header")]
     pub fn len(&self) -> u32 {
+        let more = self.frags().iter().map(|frag| frag.len);
+        self.first_len().wrapping_add(more.sum())
+    }
+
+    /// Bytes in its first page.
+    #[inline]
+    pub(super) fn first_len(&self) -> u32 {
         // SAFETY: by the invariants.
         unsafe { self.frame.as_ref() }.len
     }
@@ -220,6 +206,21 @@ impl XdpFrame {
     pub(super) fn data(&self) -> *const u8 {
         // SAFETY: by the invariants.
         unsafe { self.frame.as_ref() }.data.cast()
+    }
+
+    /// Its further pages.
+    #[inline]
+    pub(super) fn frags(&self) -> &[bindings::skb_frag_t] {
+        // SAFETY: by the invariants.
+        let shared = unsafe { bindings::portico_xdp_frame_shared(self.frame.as_ptr()) };
+        if shared.is_null() {
+            return &[];
+        }
+        // SAFETY: so many of them are there, and stay as they are.
+        unsafe {
+            let first = (&raw const (*shared).frags).cast();
+            slice::from_raw_parts(first, usize::from((*shared).nr_frags))
+        }
     }
 }
 
