@@ -236,7 +236,7 @@ impl Drop for Temporary {
 }
 
 /// Removes a folder that may hold files of other users of this user's namespace.
-fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),

@@ -24,6 +24,7 @@ pub mod report;
 pub mod root;
 pub mod run;
 pub mod scenario;
+pub mod selftests;
 pub mod setup;
 pub mod stage;
 pub mod statics;

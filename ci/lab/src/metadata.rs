@@ -168,7 +168,7 @@ fn make(host: &Host, root: &Root, release: &str, mirror: &Mirror, folder: &Path)
 }
 
 /// `7.3` of `7.3.4+deb13-amd64`.
-fn series(release: &str) -> Result<String> {
+pub(crate) fn series(release: &str) -> Result<String> {
     let mut parts = release.split('.');
     match (parts.next(), parts.next()) {
         (Some(major), Some(minor)) => Ok(format!("{major}.{minor}")),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The two sysroots of a kernel: `build`, in which modules are compiled, and `lab`, with QEMU, Xen
-//! and what the images of dom0 and guests are put together from.
+//! The sysroots of a kernel: `build`, in which modules are compiled, `lab`, with QEMU, Xen and what the
+//! images of dom0 and guests are put together from, and `selftests`, for the kernel's own tests.
 
 use std::path::Path;
 
@@ -66,13 +66,40 @@ const LAB_PACKAGES: &[&str] = &[
     "zstd",
 ];
 
-/// Which of the two.
+/// What the kernel's own tests of network drivers are built with, and what they call.
+const SELFTESTS_PACKAGES: &[&str] = &[
+    "bash",
+    "bpftool",
+    "clang",
+    "ethtool",
+    "gcc",
+    "iperf3",
+    "iproute2",
+    "iputils-ping",
+    "libc6-dev",
+    "libelf-dev",
+    "make",
+    "openssh-client",
+    "openssh-server",
+    "procps",
+    "python3",
+    "python3-jsonschema",
+    "python3-yaml",
+    "rsync",
+    "socat",
+    "xz-utils",
+    "zlib1g-dev",
+];
+
+/// Which of them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// Compiler, headers.
     Build,
     /// QEMU, Xen, tools, the kernel.
     Lab,
+    /// What the kernel's own tests need, on both ends.
+    Selftests,
 }
 
 impl Kind {
@@ -80,6 +107,7 @@ impl Kind {
         match self {
             Kind::Build => "root-build",
             Kind::Lab => "root-lab",
+            Kind::Selftests => "root-selftests",
         }
     }
 
@@ -87,7 +115,7 @@ impl Kind {
     fn room(self) -> u64 {
         match self {
             Kind::Build => 3 << 30,
-            Kind::Lab => 2 << 30,
+            Kind::Lab | Kind::Selftests => 2 << 30,
         }
     }
 
@@ -95,6 +123,7 @@ impl Kind {
         let (common, own): (_, &[&str]) = match self {
             Kind::Build => (BUILD_PACKAGES, &["linux-headers"]),
             Kind::Lab => (LAB_PACKAGES, &["linux-binary", "linux-modules"]),
+            Kind::Selftests => (SELFTESTS_PACKAGES, &[]),
         };
         common
             .iter()

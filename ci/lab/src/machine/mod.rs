@@ -197,6 +197,11 @@ impl Machine {
         self.started.elapsed().as_secs_f64()
     }
 
+    /// How many times as long as usual things may take here.
+    pub fn slowness(&self) -> u32 {
+        self.slowness
+    }
+
     /// Folder of this machine's logs.
     pub fn logs(&self) -> &Path {
         &self.logs

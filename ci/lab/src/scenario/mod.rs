@@ -95,6 +95,13 @@ const SCENARIOS: [Scenario; 12] = [
     ),
 ];
 
+/// Scenarios of the whole test run only.
+const LONG: [Scenario; 1] = [(
+    "net-selftests",
+    "the kernel's own tests of network drivers, ours beside the stock driver",
+    net::selftests::run,
+)];
+
 /// The main job: a guest on our driver, verified I/O, ours beside the stock driver.
 ///
 /// # Errors
@@ -106,8 +113,10 @@ pub fn demo(ctx: &Context, kind: GuestType) -> Result<()> {
 
 /// The parts of the test run in real guests; with `full`, the whole matrices.
 pub fn parts(full: bool) -> Vec<Part> {
+    let long = if full { &LONG[..] } else { &[] };
     SCENARIOS
         .into_iter()
+        .chain(long.iter().copied())
         .map(|(name, about, run)| {
             Part::new(name, about, move |ctx: &Context| {
                 run(ctx, Driver::Ours, full)
@@ -122,10 +131,12 @@ pub fn parts(full: bool) -> Vec<Part> {
 ///
 /// When there is no such scenario, or it cannot be run.
 pub fn run(ctx: &Context, name: &str, driver: Driver, full: bool) -> Result<Tally> {
-    match SCENARIOS.into_iter().find(|scenario| scenario.0 == name) {
+    let mut all = SCENARIOS.into_iter().chain(LONG);
+    match all.find(|scenario| scenario.0 == name) {
         Some((_, _, run)) => run(ctx, driver, full),
         None => {
-            let names = SCENARIOS.map(|scenario| scenario.0);
+            let all = SCENARIOS.iter().chain(&LONG);
+            let names: Vec<&str> = all.map(|scenario| scenario.0).collect();
             bail!(
                 "there is no scenario {name:?}; there are: {}",
                 names.join(", ")

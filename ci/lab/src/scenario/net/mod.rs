@@ -4,6 +4,7 @@
 pub(super) mod features;
 pub(super) mod hostile;
 pub(super) mod life;
+pub(super) mod selftests;
 pub(super) mod traffic;
 pub(super) mod types;
 pub(super) mod xdp;
