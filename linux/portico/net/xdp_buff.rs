@@ -33,7 +33,8 @@ pub struct XdpBuff<'a> {
 impl<'a> XdpBuff<'a> {
     /// A frame that begins with `len` bytes from `offset` of a page, in front of which there is
     /// [`XDP_HEADROOM`]. `None`: it is not so, or they are more than
-    /// [`XDP_MAX_LEN`](super::XDP_MAX_LEN).
+    /// [`XDP_MAX_LEN`](super::XDP_MAX_LEN), or less than an Ethernet header, which the stack takes off without
+    /// a look when a frame is redirected.
     #[inline]
     pub fn new<T: Operations>(
         poll: &Poll<'a, T>,
@@ -41,7 +42,8 @@ impl<'a> XdpBuff<'a> {
         offset: u32,
         len: u32,
     ) -> Option<Self> {
-        if offset < XDP_HEADROOM || len > PAGE_SIZE || offset + len > NewSkb::LINEAR_END {
+        let fits = offset >= XDP_HEADROOM && len <= PAGE_SIZE && offset + len <= NewSkb::LINEAR_END;
+        if !fits || len < bindings::ETH_HLEN {
             return None;
         }
         let start: *mut u8 = page.addr();
