@@ -116,20 +116,9 @@ fn make(host: &Host, root: &Root, release: &str, mirror: &Mirror, folder: &Path)
     let step = host
         .progress
         .step(format!("rebuilding the Rust metadata of kernel {release}"));
-    let headers = format!("linux-headers-{release}");
-    let version = mirror
-        .version(&headers)?
-        .with_context(|| format!("the mirror does not have {headers} any more"))?;
-    let series = series(release)?;
     let work = folder.join("work");
     step.note("downloading the kernel's source");
-    let source = mirror.download(
-        &format!("linux-source-{series}"),
-        &version,
-        &work,
-        host.log("linux-source"),
-    )?;
-    fs::rename(source, work.join("source.deb"))?;
+    let series = source(host, mirror, release, &work)?;
     root.bind(&work, "/usr/src/portico")
         .enter("sh", "rebuild the kernel's Rust metadata")
         .args(["-c", REBUILD, "rebuild", release, &series])
@@ -139,7 +128,8 @@ fn make(host: &Host, root: &Root, release: &str, mirror: &Mirror, folder: &Path)
 
     let built = work.join("build");
     let exported = exported(&built.join("rust"))?;
-    let shipped = shipped(&root.host_path(&format!("usr/src/{headers}/Module.symvers")))?;
+    let symvers = format!("usr/src/linux-headers-{release}/Module.symvers");
+    let shipped = shipped(&root.host_path(&symvers))?;
     compare(&exported, &shipped)?;
     fs::create_dir(folder.join("rust"))?;
     let files = CRATES
@@ -167,8 +157,22 @@ fn make(host: &Host, root: &Root, release: &str, mirror: &Mirror, folder: &Path)
     Ok(())
 }
 
+/// Downloads the package with the kernel's source to `source.deb` in the folder `work`. Returns the series,
+/// which is in the name of the archive inside.
+pub(crate) fn source(host: &Host, mirror: &Mirror, release: &str, work: &Path) -> Result<String> {
+    let headers = format!("linux-headers-{release}");
+    let version = mirror
+        .version(&headers)?
+        .with_context(|| format!("the mirror does not have {headers} any more"))?;
+    let series = series(release)?;
+    let package = format!("linux-source-{series}");
+    let source = mirror.download(&package, &version, work, host.log("linux-source"))?;
+    fs::rename(source, work.join("source.deb"))?;
+    Ok(series)
+}
+
 /// `7.3` of `7.3.4+deb13-amd64`.
-pub(crate) fn series(release: &str) -> Result<String> {
+fn series(release: &str) -> Result<String> {
     let mut parts = release.split('.');
     match (parts.next(), parts.next()) {
         (Some(major), Some(minor)) => Ok(format!("{major}.{minor}")),

@@ -7,11 +7,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::cache::{self, Inputs};
 use crate::context::{Context, Host};
-use crate::metadata::{jobs, series};
+use crate::metadata::{jobs, source};
 use crate::mirror::Mirror;
 use crate::root::Root;
 use crate::sysroot::{self, Kind};
@@ -105,21 +105,9 @@ fn make(host: &Host, root: &Root, lab_root: &Root, release: &str, folder: &Path)
     let step = host
         .progress
         .step(format!("building the tests of kernel {release}"));
-    let mirror = Mirror::open(host)?;
-    let headers = format!("linux-headers-{release}");
-    let version = mirror
-        .version(&headers)?
-        .with_context(|| format!("the mirror does not have {headers} any more"))?;
-    let series = series(release)?;
     let work = folder.join("work");
     step.note("downloading the kernel's source");
-    let source = mirror.download(
-        &format!("linux-source-{series}"),
-        &version,
-        &work,
-        host.log("linux-source"),
-    )?;
-    fs::rename(source, work.join("source.deb"))?;
+    let series = source(host, &Mirror::open(host)?, release, &work)?;
     root.bind(&work, "/work")
         .enter("sh", "build the kernel's tests")
         .args(["-c", BUILD, "build", &series])
