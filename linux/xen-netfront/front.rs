@@ -45,7 +45,8 @@ const LOOK_MS: u32 = 10;
 /// Time after which a stopped queue is looked after.
 const WATCHDOG_MS: u32 = 5000;
 /// Bytes that the stack lets be under way at least: what fits a ring. The back end answers when whoever gets a
-/// packet is done with it, and that may be a reassembly that waits for the packets behind it.
+/// packet is done with it, and that may be a reassembly that waits for the packets behind it. So BQL counts, but
+/// limits nothing until `limit_min` in sysfs is lowered.
 const LEAST_UNDER_WAY: u32 = TX_ENTRIES * 4096;
 /// The least MTU, in bytes.
 const MIN_MTU: u32 = 68;

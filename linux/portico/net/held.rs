@@ -37,6 +37,7 @@ struct All {
 
 impl All {
     fn add(&mut self, held: Held) {
+        // Not `push`, which would free the packet where there is no memory.
         if self.list.reserve(1, GFP_ATOMIC).is_err() {
             return held.leak();
         }
@@ -98,7 +99,7 @@ impl Run for Retry {
 pub struct Keeper(());
 
 impl Keeper {
-    /// For the module that this crate is in, which makes one when it is loaded.
+    /// For the module that this crate is in, which makes one when it is loaded. Fails without memory.
     ///
     /// # Safety
     ///
