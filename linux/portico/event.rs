@@ -11,7 +11,9 @@
 use kernel::{
     device::Core,
     ffi::{c_int, c_uint, c_void},
+    fmt,
     prelude::*,
+    str::CString,
     sync::Arc,
     types::ForeignOwnable,
 };
@@ -46,12 +48,13 @@ pub trait Handler: Send + Sync + 'static {
 ///
 /// # Invariants
 ///
-/// `irq` is bound to `port`, with `handler` as its handler's argument, which came from
+/// `irq` is bound to `port` by the name `_name`, with `handler` as its handler's argument, which came from
 /// `Arc::into_foreign`.
 pub struct Channel<T: Handler> {
     port: bindings::evtchn_port_t,
     irq: c_uint,
     handler: *mut c_void,
+    _name: CString,
     _owns: core::marker::PhantomData<Arc<T>>,
 }
 
@@ -59,11 +62,12 @@ impl<T: Handler> Channel<T> {
     /// Takes a channel that the other end's domain can bind to, and listens on it. Sleeps.
     ///
     /// `name` is what `/proc/interrupts` shows.
-    pub fn new(dev: &Device<Core<'_>>, name: &'static CStr, handler: Arc<T>) -> Result<Self> {
+    pub fn new(dev: &Device<Core<'_>>, name: fmt::Arguments<'_>, handler: Arc<T>) -> Result<Self> {
+        let name = CString::try_from_fmt(name)?;
         let port = dev.alloc_evtchn()?;
         let handler = handler.into_foreign();
-        // SAFETY: the name is static, and `handler` stays valid until the channel is dropped, or until
-        // it is taken back below.
+        // SAFETY: name and handler stay valid until the channel is dropped, or until they are taken back
+        // below.
         let irq = unsafe {
             bindings::bind_evtchn_to_irqhandler_lateeoi(
                 port,
@@ -79,6 +83,7 @@ impl<T: Handler> Channel<T> {
                 port,
                 irq,
                 handler,
+                _name: name,
                 _owns: core::marker::PhantomData,
             }),
             Err(_) => {

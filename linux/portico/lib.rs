@@ -68,7 +68,7 @@
 //!         if state == State::InitWait {
 //!             let ring = RingPages::new(dev, 1)?; // and its `grefs()` go to the store
 //!             let shared = Arc::pin_init(Shared::new(ring), GFP_KERNEL)?;
-//!             let channel = event::Channel::new(dev, c"front", shared.clone())?;
+//!             let channel = event::Channel::new(dev, format_args!("front"), shared.clone())?;
 //!             dev.transaction(|node| {
 //!                 node.write("event-channel", channel.port())
 //!             })?;

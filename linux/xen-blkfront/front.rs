@@ -193,7 +193,7 @@ impl Front {
             let listener = Arc::new(Listener(ring.clone()), GFP_KERNEL)?;
             connection
                 .channels
-                .push(Channel::new(dev, c"blkif", listener)?, GFP_KERNEL)?;
+                .push(Channel::new(dev, format_args!("blkif"), listener)?, GFP_KERNEL)?;
         }
         connection.params = params;
         connection.shape = shape;

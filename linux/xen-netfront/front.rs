@@ -4,8 +4,9 @@
 
 use kernel::{
     device::Core,
-    new_mutex,
+    b_str, new_mutex,
     prelude::*,
+    str::BStr,
     sync::{aref::ARef, atomic::Relaxed, Arc, Mutex},
     time::{delay::fsleep, Delta},
 };
@@ -51,6 +52,12 @@ const LEAST_UNDER_WAY: u32 = TX_ENTRIES * 4096;
 /// The least MTU, in bytes.
 const MIN_MTU: u32 = 68;
 
+/// The number of the device, as its interrupts are called by: that of its name on the bus.
+fn number<'a>(dev: &'a Device<Core<'_>>) -> &'a BStr {
+    let name = BStr::from_bytes(dev.name().to_bytes());
+    name.strip_prefix(b_str!("vif-")).unwrap_or(name)
+}
+
 /// The channels of a pair of rings.
 enum Wires {
     Shared(Channel<Listener>),
@@ -67,21 +74,23 @@ impl Wires {
         queue: u16,
         split: bool,
     ) -> Result<Self> {
-        let channel = |events, name| {
+        let number = number(dev);
+        let channel = |events, way| {
             let listener = Listener {
                 net: net.clone(),
                 queue,
                 events,
             };
-            Channel::new(dev, name, Arc::new(listener, GFP_KERNEL)?)
+            let listener = Arc::new(listener, GFP_KERNEL)?;
+            Channel::new(dev, fmt!("vif{number}-q{queue}{way}"), listener)
         };
         Ok(if split {
             Self::Split {
-                tx: channel(Events::Tx, c"vif-tx")?,
-                rx: channel(Events::Rx, c"vif-rx")?,
+                tx: channel(Events::Tx, "-tx")?,
+                rx: channel(Events::Rx, "-rx")?,
             }
         } else {
-            Self::Shared(channel(Events::Both, c"vif")?)
+            Self::Shared(channel(Events::Both, "")?)
         })
     }
 
@@ -249,7 +258,8 @@ impl Front {
         connection.control = None;
         let pages = if shape.ctrl {
             let ring = CtrlRing::new(RingPages::new(dev, 1)?).map_err(|_| EINVAL)?;
-            let channel = Channel::new(dev, c"vif-ctrl", Arc::new(ControlListener, GFP_KERNEL)?)?;
+            let listener = Arc::new(ControlListener, GFP_KERNEL)?;
+            let channel = Channel::new(dev, fmt!("vif{}-ctrl", number(dev)), listener)?;
             let notifier = channel.notifier();
             connection.control = Some(channel);
             Some((ring, notifier))

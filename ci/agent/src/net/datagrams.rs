@@ -80,11 +80,13 @@ pub(super) fn send(
         }
         if traffic.rate > 0 {
             let due = (begun.elapsed().as_secs_f64() * traffic.rate as f64) as u64 + 1;
-            left = left.min(due.saturating_sub(half.packets));
-            if left == 0 {
+            // Whole batches: what is counted is to be the packets, not the sleep between them.
+            if due.saturating_sub(half.packets) < left.min(BATCH as u64) {
                 std::thread::sleep(Duration::from_millis(1));
+                until.check()?;
                 continue;
             }
+            left = left.min(BATCH as u64);
         }
         let count = (BATCH as u64).min(left) as usize;
         let numbers: Vec<[u8; HEAD]> = (half.packets..).take(count).map(u64::to_le_bytes).collect();

@@ -94,7 +94,7 @@ pub struct Traffic {
     pub size: u32,
     /// How much.
     pub amount: Amount,
-    /// Datagrams a second of each flow; 0: as many as can be.
+    /// Datagrams a second of each flow, in batches; 0: as many as can be.
     pub rate: u64,
     /// Which content.
     pub seed: u64,

@@ -27,6 +27,8 @@ pub(super) const STEP: Duration = Duration::from_secs(60);
 pub struct Counters {
     /// CPU time of the guest, nanoseconds.
     pub cpu_ns: u64,
+    /// CPU time of dom0, nanoseconds.
+    pub dom0_cpu_ns: u64,
     /// Notifications that dom0 got for the device; none if the kernel does not count them.
     pub notifications: Option<u64>,
     /// Interrupts of the device in the guest.
@@ -79,12 +81,18 @@ impl Bed {
     /// When the machine or the guest does not come up.
     pub fn boot(ctx: &Context, machine: &MachineOptions, options: &Options) -> Result<Self> {
         let images = image::images(ctx)?;
-        let mut machine = Machine::boot(ctx, &images, machine)?;
+        let mut machine = machine.clone();
+        let mut spec = GuestSpec::new("bench", GuestType::Hvm, Driver::Stock);
+        if machine.cpus > 1 {
+            // Whether dom0 and guest share a processor for a while must not be up to Xen's scheduler.
+            machine.xen.push("dom0_vcpus_pin".into());
+            spec.config.push("cpus=\"1\"".into());
+        }
+        let mut machine = Machine::boot(ctx, &images, &machine)?;
         let device = match options.subject {
             Subject::Disk => disk::prepare(&mut machine)?,
             Subject::Net => net::prepare(&mut machine)?,
         };
-        let mut spec = GuestSpec::new("bench", GuestType::Hvm, Driver::Stock);
         // Room for two processes with 64 requests of 1 MiB each.
         spec.memory_mib = 640;
         spec.modules.clear();
@@ -144,10 +152,11 @@ impl Bed {
             Ok(text) => text.trim().parse().ok(),
             Err(_) => None,
         };
-        let state = dom0.domain(domid)?;
-        let cpu_ns = state.context("the guest is gone")?.cpu_ns;
+        let cpu_ns = dom0.domain(domid)?.context("the guest is gone")?.cpu_ns;
+        let dom0_cpu_ns = dom0.domain(0)?.context("there is no dom0")?.cpu_ns;
         Ok(Counters {
             cpu_ns,
+            dom0_cpu_ns,
             notifications,
             interrupts: count_interrupts(&interrupts, name),
         })
@@ -223,8 +232,8 @@ mod tests {
                     \x20 24:       100          7   xen-dyn    -event     vbd\n\
                     \x20 63:       1000        5   xen-dyn    -event     blkif\n\
                     \x20 64:       20        3   xen-dyn    -event     blkif\n\
-                    \x20 65:       20        0   xen-dyn    -event     eth0-q0-tx\n\
-                    \x20 66:       2         1   xen-dyn    -event     eth0-q0-rx\n\
+                    \x20 65:       20        0   xen-dyn    -event     vif0-q0-tx\n\
+                    \x20 66:       2         1   xen-dyn    -event     vif0-q0-rx\n\
                     NMI:          0          0   Non-maskable interrupts\n";
         assert_eq!(count_interrupts(text, disk::INTERRUPT), Some(1028));
         assert_eq!(count_interrupts(text, net::INTERRUPT), Some(23));

@@ -162,7 +162,7 @@ fn absolute_plot(
     // The axis is in the unit that the title names.
     let scale = match metric {
         Metric::Bandwidth => 1e-6,
-        Metric::P50 | Metric::P99 | Metric::GuestCpu => 1e-3,
+        Metric::P50 | Metric::P99 | Metric::GuestCpu | Metric::Dom0Cpu => 1e-3,
         _ => 1.0,
     };
     let scaled = |s: Spread| Spread {

@@ -26,13 +26,15 @@ pub enum Metric {
     Interrupts,
     /// CPU time of the guest in nanoseconds per request or packet.
     GuestCpu,
+    /// CPU time of dom0 in nanoseconds per request or packet, its part of the load included.
+    Dom0Cpu,
     /// Instructions per request or packet that the guest executed, and the hypervisor on its behalf.
     Instructions,
 }
 
 impl Metric {
     /// Those of timed runs.
-    pub const TIMED: [Metric; 7] = [
+    pub const TIMED: [Metric; 8] = [
         Metric::Iops,
         Metric::Bandwidth,
         Metric::P50,
@@ -40,6 +42,7 @@ impl Metric {
         Metric::Notifications,
         Metric::Interrupts,
         Metric::GuestCpu,
+        Metric::Dom0Cpu,
     ];
 
     /// Its title in reports.
@@ -53,6 +56,7 @@ impl Metric {
             Metric::Notifications => format!("notifications to dom0 per {item}"),
             Metric::Interrupts => format!("interrupts in the guest per {item}"),
             Metric::GuestCpu => format!("guest CPU time per {item} (µs)"),
+            Metric::Dom0Cpu => format!("dom0 CPU time per {item} (µs)"),
             Metric::Instructions => format!("guest instructions per {item}"),
         }
     }
@@ -68,7 +72,7 @@ impl Metric {
             Metric::Iops | Metric::Instructions => format!("{value:.0}"),
             Metric::Bandwidth => format!("{:.1}", value / 1e6),
             Metric::P50 | Metric::P99 => format!("{:.0}", value / 1e3),
-            Metric::GuestCpu => format!("{:.1}", value / 1e3),
+            Metric::GuestCpu | Metric::Dom0Cpu => format!("{:.1}", value / 1e3),
             Metric::Notifications | Metric::Interrupts => format!("{value:.3}"),
         }
     }

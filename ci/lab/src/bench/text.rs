@@ -23,6 +23,7 @@ fn columns(subject: Subject) -> Vec<(String, Metric)> {
         (format!("notif/{short}"), Metric::Notifications),
         (format!("irq/{short}"), Metric::Interrupts),
         (format!("CPU µs/{short}"), Metric::GuestCpu),
+        (format!("dom0 µs/{short}"), Metric::Dom0Cpu),
     ]
 }
 

@@ -18,6 +18,10 @@ use super::run::Options;
 use super::sample::{Metric, Sample};
 use super::summary::Part;
 
+/// How long a job runs before it is measured, in milliseconds: the emulator translates what is run for the
+/// first time since a driver was loaded.
+const WARM_UP: u32 = 300;
+
 /// Machines that a benchmark may use up: some are lost to the emulator, or to a driver.
 const BOOTS: u32 = 4;
 
@@ -143,7 +147,7 @@ fn measure(
     turn: Turn,
     job: Job,
     options: &Options,
-    bare: &mut BTreeMap<Job, u64>,
+    bare: &mut BTreeMap<Job, Cpu>,
 ) -> Result<Sample> {
     bed.switch(turn.driver)?;
     let around = |bed: &mut Bed, length| -> Result<(Ran, Counters, Counters)> {
@@ -155,30 +159,49 @@ fn measure(
         Some(cpu) => *cpu,
         None => {
             let (_, before, after) = around(bed, Length::Items(1))?;
-            let cpu = after.cpu_ns - before.cpu_ns;
+            let cpu = Cpu::between(before, after);
             bare.insert(job, cpu);
             cpu
         }
     };
+    bed.run(job, Length::Millis(WARM_UP))?;
     let (result, before, after) = around(bed, Length::Millis(options.millis))?;
     Ok(sample(&result, before, after, bare))
 }
 
+/// CPU time that a run takes, in nanoseconds.
+#[derive(Clone, Copy, Default)]
+struct Cpu {
+    guest: u64,
+    dom0: u64,
+}
+
+impl Cpu {
+    fn between(before: Counters, after: Counters) -> Cpu {
+        Cpu {
+            guest: after.cpu_ns.saturating_sub(before.cpu_ns),
+            dom0: after.dom0_cpu_ns.saturating_sub(before.dom0_cpu_ns),
+        }
+    }
+}
+
 /// The values of a run, from what it says and the counters around it.
-fn sample(ran: &Ran, before: Counters, after: Counters, bare_cpu_ns: u64) -> Sample {
+fn sample(ran: &Ran, before: Counters, after: Counters, bare: Cpu) -> Sample {
     let positive = |value: f64| (value > 0.0).then_some(value);
     let per_item = |count: Option<u64>| Some(count? as f64 / positive(ran.items)?);
     let gained = |of: fn(&Counters) -> Option<u64>| of(&after)?.checked_sub(of(&before)?);
-    let cpu = after
-        .cpu_ns
-        .saturating_sub(before.cpu_ns)
-        .checked_sub(bare_cpu_ns);
+    let cpu = Cpu::between(before, after);
+    let (guest, dom0) = (
+        cpu.guest.checked_sub(bare.guest),
+        cpu.dom0.checked_sub(bare.dom0),
+    );
     let mut sample = Sample::default();
     sample.set(Metric::Iops, positive(ran.rate));
     sample.set(Metric::Bandwidth, positive(ran.bandwidth));
     sample.set(Metric::P50, positive(ran.p50_ns));
     sample.set(Metric::P99, positive(ran.p99_ns));
-    sample.set(Metric::GuestCpu, per_item(cpu));
+    sample.set(Metric::GuestCpu, per_item(guest));
+    sample.set(Metric::Dom0Cpu, per_item(dom0));
     sample.set(Metric::Notifications, per_item(gained(|c| c.notifications)));
     sample.set(Metric::Interrupts, per_item(gained(|c| c.interrupts)));
     sample
@@ -199,16 +222,27 @@ mod tests {
         };
         let before = Counters {
             cpu_ns: 5_000_000,
+            dom0_cpu_ns: 1_000_000,
             notifications: Some(10),
             interrupts: None,
         };
         let after = Counters {
             cpu_ns: 8_000_000,
+            dom0_cpu_ns: 4_500_000,
             notifications: Some(260),
             interrupts: Some(5),
         };
-        let sample = sample(&ran, before, after, 1_000_000);
+        let sample = sample(
+            &ran,
+            before,
+            after,
+            Cpu {
+                guest: 1_000_000,
+                dom0: 500_000,
+            },
+        );
         assert_eq!(sample.get(Metric::GuestCpu), Some(2000.0));
+        assert_eq!(sample.get(Metric::Dom0Cpu), Some(3000.0));
         assert_eq!(sample.get(Metric::Notifications), Some(0.25));
         assert_eq!(sample.get(Metric::Interrupts), None);
         assert_eq!(sample.get(Metric::Iops), Some(500.0));
@@ -217,6 +251,8 @@ mod tests {
     #[test]
     fn a_run_that_did_nothing_has_no_values() {
         let none = Counters::default();
-        assert!(sample(&Ran::default(), none, none, 1).0.is_empty());
+        assert!(sample(&Ran::default(), none, none, Cpu::default())
+            .0
+            .is_empty());
     }
 }

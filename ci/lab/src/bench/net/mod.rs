@@ -15,7 +15,7 @@ use jobs::{NetJob, STREAM_PACKET};
 pub(super) const BUS: (&str, u32) = ("vif", 0);
 
 /// What the last word of its lines of `/proc/interrupts` begins with.
-pub(super) const INTERRUPT: &str = "eth0";
+pub(super) const INTERRUPT: &str = "vif0-";
 
 /// Datagrams a second in runs in which instructions are counted: all arrive, so that what is counted is
 /// the work for them, and not for those that nobody had room for.
