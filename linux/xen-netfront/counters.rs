@@ -85,7 +85,7 @@ pub(crate) fn sent(queue: &Queue<Net>) -> TxQueueStats {
 }
 
 /// What `ethtool -S` shows of a queue, in its order.
-fn of_queue(data: &NetQueue, tx: TxStats, rx: RxStats) -> [(&'static str, u64); 30] {
+fn of_queue(data: &NetQueue, tx: TxStats, rx: RxStats) -> [(&'static str, u64); 31] {
     let c = &data.counters;
     [
         ("tx_packets", c.tx_packets.get()),
@@ -95,6 +95,7 @@ fn of_queue(data: &NetQueue, tx: TxStats, rx: RxStats) -> [(&'static str, u64); 
         ("tx_stopped", c.tx_stopped.get()),
         ("tx_timeouts", c.tx_timeouts.get()),
         ("tx_slots", tx.slots),
+        ("tx_copied", tx.copied),
         ("tx_gso", tx.gso),
         ("tx_ring_full", tx.ring_full),
         ("tx_notifications", tx.notifications),

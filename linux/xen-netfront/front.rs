@@ -298,8 +298,9 @@ impl Front {
             let Some(pair) = rings.next() else {
                 break;
             };
-            let tx = TxQueue::new(Host::<Outgoing>::new(dev), pair.tx, offer.tx_features())
+            let mut tx = TxQueue::new(Host::<Outgoing>::new(dev), pair.tx, offer.tx_features())
                 .map_err(|_| ENOMEM)?;
+            tx.allow_copies().map_err(|_| ENOMEM)?;
             let rx = RxQueue::new(Host::<Outgoing>::new(dev), pair.rx).map_err(|_| ENOMEM)?;
             let notifier = wires.tx().notifier();
             let tx = TxLive::new(tx, notifier, bounce, attend.clone(), frames);

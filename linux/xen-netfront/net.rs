@@ -180,6 +180,10 @@ impl Operations for Net {
         tx::start_xmit(queue, link, stack, skb)
     }
 
+    fn poll_tx(queue: &Queue<Self>) {
+        tx::poll(queue, None);
+    }
+
     #[inline]
     fn poll(
         dev: &NetDevice<Self>,
@@ -187,10 +191,7 @@ impl Operations for Net {
         poll: &Poll<'_, Self>,
         budget: u32,
     ) -> Polled {
-        tx::poll(queue);
-        if budget == 0 {
-            return Polled::Done(0);
-        }
+        tx::poll(queue, Some(poll.bh_off()));
         rx::poll(dev, queue, poll, budget)
     }
 

@@ -3,17 +3,23 @@
 //! Sending.
 //!
 //! All of it is under the lock of the stack's transmit queue. The back end is told once per batch of
-//! packets. What it has answered is taken when the ring fills up, and in the poll function, which is
-//! also where a notification is asked for: so there is at most one per poll.
+//! packets. Short packets are copied and given back at once. What the back end has answered is taken when
+//! the ring fills up, and in the poll function, which is also where a notification is asked for if there
+//! is anything to wait for: so there is at most one per poll, and none for short packets.
 
 use kernel::{prelude::*, sync::Arc};
 use portico::{
     event::Notifier,
+    grant::Page,
     host::Host,
-    net::{Copied, Outgoing, Queue, SkBuff, TxQueue as Stack, XdpFrame, XdpFrames},
+    net::{BhOff, Copied, Outgoing, Queue, SkBuff, TxQueue as Stack, XdpFrame, XdpFrames},
     work::Delayed,
 };
-use portico_core::net::{tx::MAX_SLOTS, wire::TX_ENTRIES, Busy, Meta, Outcome, TxQueue, Violation};
+use portico_core::net::{
+    tx::{COPY_MAX, MAX_SLOTS},
+    wire::TX_ENTRIES,
+    Busy, Meta, Outcome, TxQueue, Violation,
+};
 
 use crate::{
     net::{Net, NetQueue},
@@ -44,7 +50,10 @@ pub(crate) struct TxLive {
 
 /// What was done with a packet.
 enum Sent {
-    Yes,
+    /// It waits until it is answered.
+    Waits,
+    /// It was copied.
+    Copied,
     /// It cannot be sent, and is gone.
     Lost,
 }
@@ -77,11 +86,21 @@ impl TxLive {
             return Sent::Lost;
         };
         skb.tx_timestamp();
+        if skb.len() <= COPY_MAX {
+            let copy = |page: &Page, at| skb.copy_to_page(page, at);
+            return match self.queue.submit_copy(skb.len(), &meta, copy) {
+                Ok(()) => {
+                    skb.consume();
+                    Sent::Copied
+                }
+                Err(_) => Sent::Lost,
+            };
+        }
         if self.bounce {
             return self.send_copy(skb, &meta);
         }
         match self.queue.submit(Outgoing::Skb(skb), &meta) {
-            Ok(()) => Sent::Yes,
+            Ok(()) => Sent::Waits,
             Err((packet, busy)) => self.refused(packet, busy, &meta),
         }
     }
@@ -102,7 +121,7 @@ impl TxLive {
             return Sent::Lost;
         };
         match self.queue.submit(Outgoing::Copied(copied), meta) {
-            Ok(()) => Sent::Yes,
+            Ok(()) => Sent::Waits,
             Err(_) => Sent::Lost,
         }
     }
@@ -121,23 +140,36 @@ impl TxLive {
     }
 
     /// Takes what the back end has answered, and lets the stack go on. `arm`: asks for a notification
-    /// with further answers. Returns how many answers there were.
+    /// with further answers, if anybody waits for them. `softirq`: in the poll function. Returns how many
+    /// answers there were.
     #[inline]
-    fn reap(&mut self, data: &NetQueue, stack: Stack<'_>, arm: bool) -> u32 {
+    fn reap(
+        &mut self,
+        data: &NetQueue,
+        stack: Stack<'_>,
+        arm: bool,
+        softirq: Option<BhOff<'_>>,
+    ) -> u32 {
         let (mut packets, mut bytes, mut errors) = (0, 0, 0);
         let done = |packet: Outgoing, outcome| {
             errors += u64::from(outcome == Outcome::Failed);
             if let Some(skb) = packet.into_skb() {
                 packets += 1;
                 bytes += skb.len();
-                skb.consume_bh(stack.bh_off());
+                match softirq {
+                    Some(softirq) => skb.consume_bh(softirq),
+                    None => skb.consume(),
+                }
             }
         };
         let reaped = if arm {
-            self.queue.reap(done)
+            self.queue.reap(stack.is_stopped(), done)
         } else {
             self.queue.poll(done)
         };
+        if let Ok(reaped) = &reaped {
+            errors += u64::from(reaped.copies_failed);
+        }
         if errors != 0 {
             data.counters.tx_errors.add(errors);
         }
@@ -183,32 +215,32 @@ pub(crate) fn start_xmit(
         return Ok(());
     };
     if !live.queue.has_room() {
-        live.reap(data, stack, false);
+        live.reap(data, stack, false, None);
         if !live.queue.has_room() && !live.queue.is_broken() {
             stack.stop();
-            live.reap(data, stack, true);
+            live.reap(data, stack, true, None);
             return Err(skb);
         }
     }
     let len = skb.len();
-    match live.send(skb) {
-        Sent::Yes => {
+    let sent = live.send(skb);
+    match sent {
+        Sent::Lost => data.counters.tx_dropped.add(1),
+        Sent::Waits | Sent::Copied => {
             data.counters.tx_packets.add(1);
             data.counters.tx_bytes.add(u64::from(len));
-            let room = live.queue.room();
-            if room < REAP_ROOM {
+            if live.queue.room() < REAP_ROOM {
                 live.make_room(data, stack);
             }
-            if stack.sent(len) {
-                live.push();
-            }
         }
-        Sent::Lost => {
-            data.counters.tx_dropped.add(1);
-            if !stack.more() {
-                live.push();
-            }
-        }
+    }
+    let tell = match sent {
+        Sent::Waits => stack.sent(len),
+        // The limit on what is under way is for what somebody waits for.
+        Sent::Copied | Sent::Lost => !stack.more() || stack.is_stopped(),
+    };
+    if tell {
+        live.push();
     }
     Ok(())
 }
@@ -223,7 +255,7 @@ impl TxLive {
         frame: XdpFrame,
     ) -> Result<(), Option<XdpFrame>> {
         if self.queue.room() < REAP_ROOM {
-            self.reap(data, stack, false);
+            self.reap(data, stack, false, None);
         }
         // The frame lies in a page that other frames may share.
         if self.bounce || self.queue.room() < 2 * MAX_SLOTS {
@@ -246,23 +278,23 @@ impl TxLive {
     /// Looks for answers in a ring that fills up, and stops the stack if there are none.
     #[inline(never)]
     fn make_room(&mut self, data: &NetQueue, stack: Stack<'_>) {
-        self.reap(data, stack, false);
+        self.reap(data, stack, false, None);
         if self.queue.room() < MAX_SLOTS {
             data.counters.tx_stopped.add(1);
             stack.stop();
             // Whatever was answered before the stop was seen by nobody else.
-            self.reap(data, stack, true);
+            self.reap(data, stack, true, None);
         }
     }
 }
 
-/// Takes what was answered, in the poll function.
+/// Takes what was answered. `softirq`: in the poll function.
 #[inline]
-pub(crate) fn poll(queue: &Queue<Net>) {
+pub(crate) fn poll(queue: &Queue<Net>, softirq: Option<BhOff<'_>>) {
     let mut guard = queue.lock_tx();
     let (link, stack) = guard.parts();
     if let TxLink::Live(live) = link {
-        live.reap(queue.data(), stack, true);
+        live.reap(queue.data(), stack, true, softirq);
     }
 }
 
@@ -322,7 +354,7 @@ pub(crate) fn recover(queue: &Queue<Net>) -> Option<(u32, u32)> {
         return None;
     };
     live.push();
-    let reaped = live.reap(queue.data(), stack, true);
+    let reaped = live.reap(queue.data(), stack, true, None);
     if stack.is_stopped() && live.queue.has_room() {
         stack.wake();
     }

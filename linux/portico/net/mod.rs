@@ -25,7 +25,7 @@
 //!         }
 //!         let _tell_the_device = txq.sent(skb.len());
 //!         txq.completed(1, skb.len());
-//!         skb.consume_bh(txq.bh_off());
+//!         skb.consume();
 //!         Ok(())
 //!     }
 //! }

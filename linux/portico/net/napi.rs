@@ -118,24 +118,26 @@ pub(super) unsafe extern "C" fn poll<T: Operations>(
         let queue = Queue::<T>::from_napi(napi);
         (queue, NetDevice::<T>::from_raw(queue.raw_dev()))
     };
+    let budget = u32::try_from(budget).unwrap_or(0);
+    if budget == 0 {
+        // That is netpoll, which may have come in the middle of a softirq; and it completes the context.
+        T::poll_tx(queue);
+        return 0;
+    }
     // INVARIANT: called by the stack, in a softirq, or with softirqs off.
     let poll = Poll {
         queue,
         // SAFETY: as above.
         _bh: unsafe { BhOff::new() },
     };
-    let budget = u32::try_from(budget).unwrap_or(0);
     match T::poll(dev, queue, &poll, budget) {
         Polled::More => budget as c_int,
         Polled::Done(work) => {
             // A whole budget means more work to the stack.
-            let work = work.min(budget.saturating_sub(1));
-            // With no budget, somebody else (netpoll) has called, and completes it.
-            if budget != 0 {
-                // SAFETY: this is the poll function of the context.
-                unsafe { bindings::napi_complete_done(napi, work as c_int) };
-            }
-            work as c_int
+            let work = work.min(budget - 1) as c_int;
+            // SAFETY: this is the poll function of the context.
+            unsafe { bindings::napi_complete_done(napi, work) };
+            work
         }
     }
 }

@@ -73,8 +73,11 @@ pub trait Operations: Sized + 'static {
         skb: SkBuff,
     ) -> Result<(), SkBuff>;
 
-    /// Receives up to `budget` packets, and does what else is to be done. A budget of 0: packets are not
-    /// to be received now.
+    /// Looks after what was sent, for whoever cannot wait for [`poll`](Self::poll) (netpoll). In any context,
+    /// maybe with interrupts disabled.
+    fn poll_tx(queue: &Queue<Self>);
+
+    /// Receives up to `budget` packets, not 0, and looks after what was sent.
     fn poll(
         dev: &NetDevice<Self>,
         queue: &Queue<Self>,

@@ -11,14 +11,17 @@ use core::{
     ops::{Deref, DerefMut},
     ptr::NonNull,
 };
-use kernel::{prelude::*, types::Opaque};
+use kernel::{
+    prelude::*,
+    types::{NotThreadSafe, Opaque},
+};
 use portico_bindings as bindings;
 
 use super::{napi, operations::Operations, page_pool::PagePool};
 
 /// Softirqs are off on this CPU for `'a`.
 #[derive(Clone, Copy)]
-pub struct BhOff<'a>(PhantomData<&'a ()>, kernel::types::NotThreadSafe);
+pub struct BhOff<'a>(PhantomData<&'a ()>, NotThreadSafe);
 
 impl BhOff<'_> {
     /// # Safety
@@ -26,7 +29,7 @@ impl BhOff<'_> {
     /// Softirqs are off for as long as the value lives.
     #[inline]
     pub(super) unsafe fn new() -> Self {
-        Self(PhantomData, kernel::types::NotThreadSafe)
+        Self(PhantomData, NotThreadSafe)
     }
 }
 
@@ -235,11 +238,12 @@ impl<T: Operations> Drop for TxGuard<'_, T> {
 ///
 /// # Invariants
 ///
-/// `txq` is a valid transmit queue, whose lock this thread holds during `'a`, with softirqs off.
+/// `txq` is a valid transmit queue, whose lock this thread holds during `'a`.
 #[derive(Clone, Copy)]
 pub struct TxQueue<'a> {
     txq: NonNull<bindings::netdev_queue>,
-    _locked: BhOff<'a>,
+    _locked: PhantomData<&'a ()>,
+    _here: NotThreadSafe,
 }
 
 impl<'a> TxQueue<'a> {
@@ -251,15 +255,9 @@ impl<'a> TxQueue<'a> {
         // INVARIANT: by the caller's promise.
         Self {
             txq,
-            // SAFETY: by the caller's promise.
-            _locked: unsafe { BhOff::new() },
+            _locked: PhantomData,
+            _here: NotThreadSafe,
         }
-    }
-
-    /// That softirqs are off while it is locked.
-    #[inline]
-    pub fn bh_off(&self) -> BhOff<'a> {
-        self._locked
     }
 
     /// Whether a further packet follows at once (`netdev_xmit_more`). Only in

@@ -10,7 +10,10 @@ use portico_bindings as bindings;
 use portico_core::net::{Checksum, Gso, GsoType, Meta};
 
 use super::xdp::XdpFrame;
-use crate::piece::{Piece, PAGE_SHIFT, PAGE_SIZE};
+use crate::{
+    grant::Page,
+    piece::{Piece, PAGE_SHIFT, PAGE_SIZE},
+};
 
 /// Access to the parts of a packet of which C makes bit fields and overlays.
 pub(super) struct Raw(pub(super) *mut bindings::sk_buff);
@@ -159,6 +162,18 @@ impl SkBuff {
         }
     }
 
+    /// Copies all of the packet to offset `at` of a page. `false`: it does not fit, or cannot be read.
+    #[inline]
+    pub fn copy_to_page(&self, page: &Page, at: usize) -> bool {
+        let len = self.len();
+        let fits = at <= PAGE_SIZE as usize && len as usize <= PAGE_SIZE as usize - at;
+        // SAFETY: there are `len` bytes from `at` on in the page, to which only we write.
+        fits && unsafe {
+            let to = page.as_ptr().add(at);
+            bindings::skb_copy_bits(self.skb.as_ptr(), 0, to.cast(), len as c_int)
+        } == 0
+    }
+
     /// Takes the time for who has asked for it. Called when the packet goes to the device, before it is
     /// told.
     #[inline]
@@ -189,7 +204,7 @@ impl SkBuff {
         unsafe { bindings::napi_consume_skb(self.into_raw(), 0) };
     }
 
-    /// As [`consume`](Self::consume), faster, where softirqs are off: under the lock of a transmit queue.
+    /// As [`consume`](Self::consume), faster, in a poll function.
     #[inline]
     pub fn consume_bh(self, _in: super::BhOff<'_>) {
         // SAFETY: ownership goes back, and no softirq of this CPU is in between.

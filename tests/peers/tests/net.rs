@@ -119,7 +119,7 @@ mod against_xen_macros {
                 }
                 let notify = back.push();
                 let mut responses = 0;
-                let reaped = queue.reap(|_, outcome| {
+                let reaped = queue.reap(false, |_, outcome| {
                     assert_eq!(outcome, Outcome::Sent);
                     returned += 1;
                 });

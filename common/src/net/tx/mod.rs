@@ -4,6 +4,11 @@
 //! The queue owns a packet from [`TxQueue::submit`] until it hands it to the closure of
 //! [`TxQueue::reap`] or [`TxQueue::drain`], exactly once: when every slot of it is answered.
 //!
+//! A short packet can be copied instead, into memory that is granted for as long as the queue lives
+//! ([`TxQueue::submit_copy`]). It needs no grant of its own, shows the back end nothing that lies beside
+//! it, and is done with at once. So nobody waits for its response: while only such packets are under way
+//! the back end is not asked to notify.
+//!
 //! Each piece of a packet has an id, which is the index of a [slot](Slot) here, and a grant for reading.
 //! A response is believed only if its slot waits. Ids have 16 bits and no room for a generation: a
 //! response that comes twice is found out while nothing waits under its id, and else ends a later
@@ -11,16 +16,20 @@
 //! are counted.
 
 mod complete;
+mod copy;
 mod submit;
 mod types;
 
 use super::host::{Host, Packet};
 use super::types::Violation;
 use super::wire::{TxRequest, TxResponse, NR_SLOTS_MIN};
+use copy::Shared;
+
 use crate::grant::GrantRef;
 use crate::host::{NoMemory, NO_REF};
 use crate::ring::{EntryMut, FrontRing};
 
+pub use copy::COPY_MAX;
 pub use types::{Busy, Outcome, Reaped, TxFeatures, TxStats};
 
 /// The transmit ring. It is made before the back end is told of it.
@@ -35,9 +44,11 @@ pub const MAX_SLOTS: u32 = NR_SLOTS_MIN as u32 + 2;
 const NONE: u16 = u16::MAX;
 /// In [`Slot::fragment`]: nothing waits.
 const IDLE: u8 = 0;
-/// In [`Slot::fragment`]: a change of the multicast list waits, which grants nothing. Negative, if it had
-/// a sign.
+/// In [`Slot::fragment`]: a change of the multicast list waits. This and what is greater grants nothing
+/// that ends with the response; it would be negative, if it had a sign.
 const MULTICAST: u8 = 0x80;
+/// In [`Slot::fragment`]: a packet that was copied waits.
+const COPY: u8 = 0x81;
 
 /// What waits under an id.
 struct Slot<P> {
@@ -45,10 +56,19 @@ struct Slot<P> {
     gref: u32,
     /// While idle the next idle slot; else the slot that holds the packet, which may be this one.
     link: u16,
-    /// Which fragment of the packet waits, counted from 1; or [`IDLE`], or [`MULTICAST`].
+    /// Which fragment of the packet waits, counted from 1; or [`IDLE`], [`MULTICAST`] or [`COPY`].
     fragment: u8,
     left: Left,
     packet: Option<P>,
+}
+
+impl<P> Slot<P> {
+    /// Whether its reference grants a fragment.
+    #[inline(always)]
+    fn grants(&self) -> bool {
+        // One comparison for all that do not.
+        self.fragment as i8 > IDLE as i8
+    }
 }
 
 /// With the packet: how many fragments are not yet answered, and above [`Left::COUNT`] the worst
@@ -76,8 +96,14 @@ pub struct TxQueue<H: Host> {
     host: H,
     ring: TxRing<H::Ring>,
     slots: H::Array<Slot<H::Packet>>,
+    /// What short packets are copied into, if that was asked for.
+    copies: Option<H::Array<Shared<H::Page>>>,
     /// The first idle slot.
     idle: u16,
+    /// Packets inside, which somebody waits for.
+    held: u32,
+    /// The back end was asked for a notification, and it was not looked for answers since.
+    asked: bool,
     /// Slots of extra information that are not answered.
     extras: u32,
     features: TxFeatures,
@@ -112,7 +138,11 @@ impl<H: Host> TxQueue<H> {
             host,
             ring,
             slots,
+            copies: None,
             idle: 0,
+            held: 0,
+            // A new ring asks for the first response.
+            asked: true,
             extras: 0,
             features,
             coalesce: 1,
@@ -137,8 +167,8 @@ impl<H: Host> TxQueue<H> {
         self.features.hash = hash;
     }
 
-    /// Lets the back end notify not before `responses` responses after a [`reap`](Self::reap), or all
-    /// that are due by then. 1 at first.
+    /// Lets the back end notify not before `responses` responses after a [`reap`](Self::reap) that left
+    /// packets inside, or all that are due by then. 1 at first.
     pub fn set_coalesce(&mut self, responses: u32) {
         self.coalesce = responses.max(1);
     }
@@ -197,12 +227,13 @@ impl<H: Host> TxQueue<H> {
             let Some(slot) = self.slots.get_mut(index) else {
                 continue;
             };
+            let grants = slot.grants();
             let gref = core::mem::replace(&mut slot.gref, NO_REF);
             let fragment = core::mem::replace(&mut slot.fragment, IDLE);
             if gref == NO_REF {
                 continue;
             }
-            if fragment == IDLE || fragment == MULTICAST {
+            if !grants {
                 self.host.release(gref);
                 continue;
             }
@@ -214,6 +245,7 @@ impl<H: Host> TxQueue<H> {
                 abandon(&self.host, gref, packet, fragment);
             }
         }
+        self.end_copies();
         for slot in self.slots.iter_mut() {
             if let Some(packet) = slot.packet.take() {
                 lost(packet);

@@ -10,7 +10,7 @@ use crate::net::host::{Fragment, Host, Packet};
 use crate::net::types::{Checksum, GsoType, Meta};
 use crate::net::wire::{self, ExtraInfo, TxRequest};
 use crate::ring::Draft;
-use crate::shared::PAGE_SIZE;
+use crate::shared::{SharedMemory, PAGE_SIZE};
 
 impl<H: Host> TxQueue<H> {
     /// Writes a packet into the ring. The back end sees it after [`push`](Self::push).
@@ -42,6 +42,7 @@ impl<H: Host> TxQueue<H> {
                     slot.left = Left(count as u8);
                     slot.packet = Some(packet);
                 }
+                self.held = self.held.wrapping_add(1);
                 self.stats.packets += 1;
                 self.stats.gso += u64::from(meta.gso.is_some());
                 Ok(())
@@ -61,6 +62,10 @@ impl<H: Host> TxQueue<H> {
         let pushed = u64::from(self.ring.unpushed());
         if pushed == 0 || self.broken {
             return false;
+        }
+        if self.held != 0 && !self.asked {
+            self.asked = true;
+            self.ring.ask_for_last();
         }
         let notify = self.ring.push();
         self.stats.slots += pushed;
@@ -115,7 +120,7 @@ impl<H: Host> TxQueue<H> {
                 continue;
             };
             // Fragments of other packets that wait have another head.
-            if slot.fragment == IDLE || slot.fragment == MULTICAST || slot.link != head {
+            if !slot.grants() || slot.link != head {
                 continue;
             }
             if !self.host.end(slot.gref) {
@@ -157,15 +162,7 @@ impl<H: Host> Writer<'_, H> {
         if !(wire::ETH_HLEN..=wire::MAX_TX_SIZE).contains(&total) {
             return Err(Busy::Malformed);
         }
-        let mut flags = match meta.checksum {
-            Checksum::Unknown => 0,
-            Checksum::Validated => wire::NETTXF_DATA_VALIDATED,
-            Checksum::Blank => wire::NETTXF_CSUM_BLANK | wire::NETTXF_DATA_VALIDATED,
-        };
-        let extras = meta.gso.is_some() || (features.hash && meta.hash.is_some());
-        if extras {
-            flags |= wire::NETTXF_EXTRA_INFO;
-        }
+        let mut flags = flags(meta, features);
         let mut fragments = packet.fragments();
         let first = fragments.next().ok_or(Busy::Malformed)?;
         if first.len < wire::ETH_HLEN {
@@ -176,8 +173,8 @@ impl<H: Host> Writer<'_, H> {
             flags |= wire::NETTXF_MORE_DATA;
         }
         self.fragment(&first, 1, flags, total as u16)?;
-        if extras {
-            self.extras(meta, features)?;
+        if flags & wire::NETTXF_EXTRA_INFO != 0 {
+            extras(&mut self.draft, meta, features)?;
         }
         let (count, sum) = match next {
             None => (1, first.len),
@@ -254,32 +251,51 @@ impl<H: Host> Writer<'_, H> {
         self.host.grant(gref, gfn, Access::ReadOnly);
         Ok(entry)
     }
+}
 
-    /// Writes the slots of extra information.
-    #[inline]
-    fn extras(&mut self, meta: &Meta, features: &TxFeatures) -> Result<(), Busy> {
-        let hash = meta.hash.filter(|_| features.hash);
-        if let Some(gso) = meta.gso {
-            let offered = match gso.kind {
-                GsoType::TcpV4 => features.gso_tcpv4,
-                GsoType::TcpV6 => features.gso_tcpv6,
-            };
-            if !offered {
-                return Err(Busy::Unsupported);
-            }
-            if gso.size == 0 {
-                return Err(Busy::Malformed);
-            }
-            let mut extra = ExtraInfo::of_gso(gso.to_wire());
-            if hash.is_some() {
-                extra.flags = wire::EXTRA_FLAG_MORE;
-            }
-            self.draft.next_entry().ok_or(Busy::Ring)?.set(0, &extra);
-        }
-        if let Some(hash) = hash {
-            let extra = ExtraInfo::of_hash(hash.to_wire());
-            self.draft.next_entry().ok_or(Busy::Ring)?.set(0, &extra);
-        }
-        Ok(())
+/// The flags of a packet's first slot, but for [`wire::NETTXF_MORE_DATA`].
+#[inline(always)]
+pub(super) fn flags(meta: &Meta, features: &TxFeatures) -> u16 {
+    let checksum = match meta.checksum {
+        Checksum::Unknown => 0,
+        Checksum::Validated => wire::NETTXF_DATA_VALIDATED,
+        Checksum::Blank => wire::NETTXF_CSUM_BLANK | wire::NETTXF_DATA_VALIDATED,
+    };
+    if meta.gso.is_some() || (features.hash && meta.hash.is_some()) {
+        checksum | wire::NETTXF_EXTRA_INFO
+    } else {
+        checksum
     }
+}
+
+/// Writes the slots of extra information.
+#[inline]
+pub(super) fn extras<M: SharedMemory>(
+    draft: &mut Draft<'_, M, TxRequest, wire::TxResponse>,
+    meta: &Meta,
+    features: &TxFeatures,
+) -> Result<(), Busy> {
+    let hash = meta.hash.filter(|_| features.hash);
+    if let Some(gso) = meta.gso {
+        let offered = match gso.kind {
+            GsoType::TcpV4 => features.gso_tcpv4,
+            GsoType::TcpV6 => features.gso_tcpv6,
+        };
+        if !offered {
+            return Err(Busy::Unsupported);
+        }
+        if gso.size == 0 {
+            return Err(Busy::Malformed);
+        }
+        let mut extra = ExtraInfo::of_gso(gso.to_wire());
+        if hash.is_some() {
+            extra.flags = wire::EXTRA_FLAG_MORE;
+        }
+        draft.next_entry().ok_or(Busy::Ring)?.set(0, &extra);
+    }
+    if let Some(hash) = hash {
+        let extra = ExtraInfo::of_hash(hash.to_wire());
+        draft.next_entry().ok_or(Busy::Ring)?.set(0, &extra);
+    }
+    Ok(())
 }

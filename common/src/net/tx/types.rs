@@ -24,7 +24,7 @@ pub enum Busy {
     /// The back end does not offer what the packet needs.
     Unsupported,
     /// The packet has more fragments than fit in [`NR_SLOTS_MIN`](crate::net::wire::NR_SLOTS_MIN) slots.
-    /// Copied together it fits.
+    /// Copied together it fits. Or it is longer than [`COPY_MAX`](super::COPY_MAX) and was to be copied.
     TooLong,
     /// The packet is shorter than an Ethernet header, or has less than that in its first fragment, or
     /// is longer than [`MAX_TX_SIZE`](crate::net::wire::MAX_TX_SIZE), or its fragments do not add up to
@@ -53,6 +53,8 @@ pub struct Reaped {
     pub responses: u32,
     /// Packets given back.
     pub packets: u32,
+    /// Copied packets, which are not given back, for which the back end reported an error.
+    pub copies_failed: u32,
 }
 
 /// Counters since the queue was made.
@@ -60,6 +62,8 @@ pub struct Reaped {
 pub struct TxStats {
     /// Packets written.
     pub packets: u64,
+    /// Those of them that were copied.
+    pub copied: u64,
     /// Slots written, those of extra information included.
     pub slots: u64,
     /// Packets that are cut by the other side.

@@ -250,7 +250,7 @@ impl Device for RustTx {
 
     fn finish(&mut self, _: u32) -> u64 {
         let mut sum = 0;
-        let reaped = self.queue.reap(|packet, outcome| {
+        let reaped = self.queue.reap(false, |packet, outcome| {
             sum += u64::from(packet.len) + u64::from(outcome == Outcome::Sent);
         });
         assert!(reaped.is_ok());

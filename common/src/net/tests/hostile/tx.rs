@@ -5,8 +5,10 @@ use std::vec::Vec;
 
 use super::{run, Ending, Memory, Rng, ENTRIES, REQ_PROD, RSP_PROD};
 use crate::grant::Access;
+use crate::host::SharedPage;
 use crate::net::host::Fragment;
 use crate::net::sim::{Sim, SimPacket, SimRing};
+use crate::net::tx::COPY_MAX;
 use crate::net::{
     Busy, Checksum, Gso, GsoType, Hash, HashType, Meta, Outcome, TxFeatures, TxQueue, TxRing,
     Violation,
@@ -24,7 +26,7 @@ fn a_transmit_queue() {
 /// A data slot that waits.
 #[derive(Clone, Copy)]
 struct Waiting {
-    /// `None`: a change of the multicast list.
+    /// `None`: a change of the multicast list, or a copy.
     tag: Option<u64>,
     gref: u32,
 }
@@ -42,6 +44,8 @@ struct Model {
     /// Packets inside: slots that wait, the worst status, the frames.
     packets: BTreeMap<u64, (usize, Outcome, Vec<u64>)>,
     extras: u32,
+    /// Frames for copies.
+    pages: Vec<u64>,
 }
 
 impl Model {
@@ -106,6 +110,22 @@ impl Model {
         assert!(old.is_none(), "an id twice");
     }
 
+    fn copied(&mut self, bytes: &[u8], hash: bool) {
+        let [gref, offset_flags, id_size] =
+            [0, 1, 2].map(|nth| self.memory.word(self.written, nth));
+        let (gfn, access, _) = self.sim.granted(gref).expect("a granted slot");
+        assert!(self.pages.contains(&gfn) && access == Access::ReadOnly);
+        assert_eq!(offset_flags >> 16, u32::from(hash) << 3);
+        assert_eq!(id_size >> 16, bytes.len() as u32);
+        let got = self.sim.bytes(gfn, offset_flags & 0xffff, id_size >> 16);
+        assert_eq!(got, bytes);
+        self.written = self.written.wrapping_add(1 + u32::from(hash));
+        self.extras += u32::from(hash);
+        let waiting = Waiting { tag: None, gref: 0 };
+        let old = self.waiting.insert(id_size as u16, waiting);
+        assert!(old.is_none(), "an id twice");
+    }
+
     /// What comes back, and what breaks the queue.
     fn expect(&mut self) -> (Vec<(u64, Outcome)>, Option<Violation>) {
         let (mut done, prod) = (Vec::new(), self.memory.load(RSP_PROD));
@@ -150,9 +170,9 @@ impl Model {
         (done, None)
     }
 
-    /// No frame is granted but those of packets inside.
+    /// No frame is granted but those of packets inside, and those for copies.
     fn check_grants(&self) {
-        let mut inside: Vec<u64> = Vec::new();
+        let mut inside = self.pages.clone();
         for (_, _, frames) in self.packets.values() {
             inside.extend(frames);
         }
@@ -329,7 +349,12 @@ fn script(seed: u64) -> Ending {
         waiting: BTreeMap::new(),
         packets: BTreeMap::new(),
         extras: 0,
+        pages: Vec::new(),
     };
+    if rng.one_in(2) {
+        queue.allow_copies().expect("references");
+        model.pages = sim.granted_frames();
+    }
     let mut back = Back {
         produced: start,
         seen: Vec::new(),
@@ -340,7 +365,7 @@ fn script(seed: u64) -> Ending {
     let (mut tag, mut ending) = (0, Ending::Served);
     let mut returned = Vec::new();
     for _ in 0..20 + rng.below(60) {
-        match rng.below(8) {
+        match rng.below(9) {
             0..=3 => {
                 let (packet, meta) = (packet(rng, &sim, tag), meta(rng));
                 let room = ENTRIES - model.written.wrapping_sub(model.taken);
@@ -378,11 +403,42 @@ fn script(seed: u64) -> Ending {
                 back.look(&model, from);
             }
             6 => back.act(rng, &model),
+            7 => {
+                let bytes: Vec<u8> = (0..10 + rng.below(260))
+                    .map(|_| rng.number() as u8)
+                    .collect();
+                let hash = rng.one_in(2);
+                let meta = Meta {
+                    hash: hash.then_some(Hash {
+                        kind: HashType::Ipv4,
+                        value: 5,
+                    }),
+                    ..Meta::default()
+                };
+                let len = bytes.len() as u32;
+                let room = ENTRIES - model.written.wrapping_sub(model.taken);
+                let ids = ENTRIES as usize - model.waiting.len();
+                let hash = hash && features.hash;
+                let fits = !model.pages.is_empty()
+                    && (14..=COPY_MAX).contains(&len)
+                    && room > u32::from(hash)
+                    && ids > 0;
+                let copied = queue.submit_copy(len, &meta, |page, at| {
+                    page.write(at, &bytes);
+                    true
+                });
+                assert_eq!(copied.is_ok(), fits, "{copied:?}");
+                if fits {
+                    model.copied(&bytes, hash);
+                }
+            }
             _ => {
                 let (done, violation) = model.expect();
                 let mut got = Vec::new();
                 let result = if rng.one_in(2) {
-                    queue.reap(|packet, outcome| got.push((packet.tag, outcome)))
+                    queue.reap(rng.one_in(2), |packet, outcome| {
+                        got.push((packet.tag, outcome))
+                    })
                 } else {
                     queue.poll(|packet, outcome| got.push((packet.tag, outcome)))
                 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+mod copy;
 mod wrong;
 
 use std::vec;
@@ -43,7 +44,7 @@ fn new(features: TxFeatures) -> (Sim, TxQueue<Sim>, TxBack) {
 fn reap(queue: &mut TxQueue<Sim>) -> Vec<(u64, Outcome)> {
     let mut done = Vec::new();
     let reaped = queue
-        .reap(|packet, outcome| done.push((packet.tag, outcome)))
+        .reap(false, |packet, outcome| done.push((packet.tag, outcome)))
         .unwrap();
     assert_eq!(reaped.packets as usize, done.len());
     done
@@ -413,13 +414,13 @@ proptest! {
                 back.answer(id, status);
             }
             let _ = back.push();
-            queue.reap(|packet, _| returned.push(packet.tag)).unwrap();
+            queue.reap(false, |packet, _| returned.push(packet.tag)).unwrap();
         }
         for (id, status) in answers {
             back.answer(id, status);
         }
         let _ = back.push();
-        queue.reap(|packet, _| returned.push(packet.tag)).unwrap();
+        queue.reap(false, |packet, _| returned.push(packet.tag)).unwrap();
         returned.sort_unstable();
         prop_assert_eq!(returned, (0..tag).collect::<Vec<_>>());
         prop_assert_eq!((sim.grants(), queue.room()), (0, 256));

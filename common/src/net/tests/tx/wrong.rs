@@ -29,7 +29,9 @@ fn breaks(wrong: impl FnOnce(&Sim, &mut TxBack, &[u16]), violation: Violation) {
     wrong(&sim, &mut back, &ids);
     let _ = back.push();
     let mut tags = Vec::new();
-    let error = queue.reap(|packet, _| tags.push(packet.tag)).unwrap_err();
+    let error = queue
+        .reap(false, |packet, _| tags.push(packet.tag))
+        .unwrap_err();
     assert_eq!(error, violation);
     assert!(queue.is_broken());
     let (_, busy) = queue.submit(sim.packet(9, &[(0, 60)]), &PLAIN).unwrap_err();
