@@ -33,8 +33,12 @@ pub(in super::super) fn run(ctx: &Context, driver: Driver, full: bool) -> Result
     } else {
         &[GuestType::Hvm]
     };
-    let (moves, plugs) = if full { (20, 100) } else { (2, 6) };
     for kind in kinds {
+        let (moves, plugs) = match (full, kind) {
+            (true, GuestType::Hvm) => (20, 100),
+            (true, _) => (20, 20),
+            (false, _) => (2, 6),
+        };
         let name = format!(
             "{}: {moves} times saved, {plugs} times plugged",
             kind.name()
