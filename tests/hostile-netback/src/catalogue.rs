@@ -259,9 +259,10 @@ fn rings() -> Vec<Script> {
         ("rx-producer-back", Broken, at, Fault::RxBack(1000)),
         ("rx-producer-back-a-little", Any, at, Fault::RxBack(3)),
         ("storm", Serves, Event::Every(10), Fault::Storm(1000)),
+        // Afterwards the guest's kernel holds events back for a second and more, in which echoes are lost.
         (
             "storm-at-rest",
-            Serves,
+            Any,
             Event::AfterMs(1000),
             Fault::Storm(20000),
         ),

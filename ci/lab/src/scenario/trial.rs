@@ -4,7 +4,7 @@
 //! it, the kinds of back ends say.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hostile_back::script::{Expect, Script};
@@ -21,6 +21,9 @@ pub(super) const SHORT: Duration = Duration::from_secs(30);
 
 /// How long the guest's load may take before the back end is told to detach.
 const STALLED: Duration = Duration::from_secs(12);
+
+/// Time between two looks at what the guest's log says meanwhile.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The back end, with its commands from a pipe with a name.
 const SERVE: &str = "rm -f /tmp/control; mkfifo /tmp/control; exec 3<>/tmp/control; \
@@ -156,7 +159,7 @@ where
     let serve = Exec::new(["sh", "-c", SERVE, program, &domain, device, &json]);
     let serve = machine.dom0().start(Op::Exec(serve), SHORT * 4)?;
     let job = (victim.start)(machine, guest)?;
-    let early = job.map(|job| machine.at(guest).join(job, STALLED));
+    let early = job.map(|job| while_it_works(machine, guest, victim, since, job));
 
     // One that has died has nobody at the other end of the pipe.
     let detach = "timeout 2 sh -c 'echo \\\"detach\\\" > /tmp/control'; true";
@@ -175,15 +178,11 @@ where
     )?;
     let load = match (job, early) {
         (Some(job), Some(early)) => {
-            let late = |error: &anyhow::Error| {
-                let fault = error.downcast_ref::<portico_agent::proto::Fault>();
-                fault.is_some_and(|f| f.message.contains("still runs"))
-            };
             let reply = match early {
-                Err(error) if late(&error) => machine.at(guest).join(job, SHORT),
+                Err(error) if still_runs(&error) => machine.at(guest).join(job, SHORT),
                 early => early,
             };
-            if reply.as_ref().is_err_and(late) {
+            if reply.as_ref().is_err_and(still_runs) {
                 bail!(
                     "the guest's load does not end; back end: {}",
                     back_end.stdout
@@ -195,14 +194,7 @@ where
     };
     wait_for(machine, guest, victim.gone, SHORT).context("the device to go")?;
     quiet_since(machine, guest, since, ALLOWED)?;
-    let log = machine.at(guest).kernel_log(since)?;
-    let said: Vec<String> = log
-        .lines
-        .into_iter()
-        .map(|line| line.text)
-        .filter(|text| victim.words.iter().any(|word| text.contains(word)))
-        .take(12)
-        .collect();
+    let said = said(machine, guest, victim, since)?;
     let seen = Seen {
         said,
         load,
@@ -213,12 +205,52 @@ where
     Ok(seen)
 }
 
+/// What the guest's log said about the device.
+fn said(machine: &mut Machine, guest: &Guest, victim: &Victim, since: u64) -> Result<Vec<String>> {
+    let log = machine.at(guest).kernel_log(since)?;
+    let texts = log.lines.into_iter().map(|line| line.text);
+    Ok(texts
+        .filter(|text| victim.words.iter().any(|word| text.contains(word)))
+        .take(12)
+        .collect())
+}
+
+fn is_broken(said: &[String]) -> bool {
+    said.iter().any(|line| line.contains("broken"))
+}
+
+fn still_runs(error: &anyhow::Error) -> bool {
+    let fault = error.downcast_ref::<portico_agent::proto::Fault>();
+    fault.is_some_and(|fault| fault.message.contains("still runs"))
+}
+
+/// Joins the load, unless the device breaks under it or it takes too long.
+fn while_it_works(
+    machine: &mut Machine,
+    guest: &Guest,
+    victim: &Victim,
+    since: u64,
+    job: u64,
+) -> Result<Reply> {
+    let begun = Instant::now();
+    loop {
+        match machine.at(guest).join(job, LOOK) {
+            Err(error) if still_runs(&error) => {
+                if begun.elapsed() > STALLED || is_broken(&said(machine, guest, victim, since)?) {
+                    return Err(error);
+                }
+            }
+            ended => return ended,
+        }
+    }
+}
+
 /// Whether our driver made of it what it should.
 fn as_expected(expect: Option<Expect>, log: &[String], load: &Load) -> bool {
     match expect {
         Some(Expect::Serves) => matches!(load, Load::Whole(_)),
         Some(Expect::Refused) => matches!(load, Load::NoDevice),
-        Some(Expect::Broken) => log.iter().any(|line| line.contains("broken")),
+        Some(Expect::Broken) => is_broken(log),
         Some(Expect::Errors | Expect::Stalls | Expect::Any) | None => true,
     }
 }
