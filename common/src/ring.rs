@@ -500,15 +500,6 @@ impl<M: SharedMemory, Req, Rsp> FrontRing<M, Req, Rsp> {
         self.refresh()
     }
 
-    /// Asks for a notification with the response to the last written request. It must not be published yet:
-    /// that response cannot be there, so there is nothing to look for afterwards.
-    #[inline]
-    pub fn ask_for_last(&mut self) {
-        debug_assert!(self.unpushed() != 0);
-        self.raw
-            .store_index(RSP_EVENT, self.req_prod_pvt, Ordering::Relaxed);
-    }
-
     /// Asks for a notification with the first response beyond those that were seen, taken or not.
     /// `true`: one is there already.
     pub fn final_check_beyond(&mut self) -> Result<bool, RingError> {

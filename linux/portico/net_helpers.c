@@ -105,6 +105,19 @@ void portico_txq_unlock(struct netdev_queue *txq)
 }
 EXPORT_SYMBOL_GPL(portico_txq_unlock);
 
+/* For netpoll, which has interrupts disabled: no softirq may run when the lock is dropped. */
+bool portico_txq_trylock(struct netdev_queue *txq)
+{
+	return __netif_tx_trylock(txq);
+}
+EXPORT_SYMBOL_GPL(portico_txq_trylock);
+
+void portico_txq_unlock_irqs_off(struct netdev_queue *txq)
+{
+	__netif_tx_unlock(txq);
+}
+EXPORT_SYMBOL_GPL(portico_txq_unlock_irqs_off);
+
 void portico_txq_stop(struct netdev_queue *txq)
 {
 	netif_tx_stop_queue(txq);

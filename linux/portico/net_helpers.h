@@ -64,6 +64,8 @@ struct net_device *portico_to_netdev(struct device *dev);
 
 void portico_txq_lock(struct netdev_queue *txq);
 void portico_txq_unlock(struct netdev_queue *txq);
+bool portico_txq_trylock(struct netdev_queue *txq);
+void portico_txq_unlock_irqs_off(struct netdev_queue *txq);
 void portico_txq_stop(struct netdev_queue *txq);
 void portico_txq_touch(struct netdev_queue *txq);
 bool portico_txq_sent(struct netdev_queue *txq, unsigned int bytes);

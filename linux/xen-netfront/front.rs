@@ -307,7 +307,6 @@ impl Front {
             let rx = RxLive::new(rx, wires.rx().notifier(), attend.clone(), refill.clone());
             let data = queue.data();
             data.broken.set(false);
-            *data.violation.lock() = None;
             data.tx_worked.set(true);
             data.rx_worked.set(true);
             let before = {

@@ -25,7 +25,6 @@ use portico_core::net::{
     negotiate::{Offer, DEFAULT_MTU},
     toeplitz::KEY_LEN,
     wire::{RX_ENTRIES, TX_ENTRIES},
-    Violation,
 };
 
 use crate::{
@@ -87,9 +86,6 @@ pub(crate) struct NetQueue {
     pub(crate) broken: Flag,
     #[pin]
     pub(crate) rx: SpinLockBh<RxLink>,
-    /// In which ring, and how, until somebody has said so.
-    #[pin]
-    pub(crate) violation: SpinLockBh<Option<(&'static str, Violation)>>,
 }
 
 impl NetQueue {
@@ -100,7 +96,6 @@ impl NetQueue {
             rx_worked: Flag::default(),
             broken: Flag::default(),
             rx <- new_spinlock_bh!(RxLink::Down, "NetQueue::rx"),
-            violation <- new_spinlock_bh!(None, "NetQueue::violation"),
         }? Error)
     }
 }
@@ -180,8 +175,8 @@ impl Operations for Net {
         tx::start_xmit(queue, link, stack, skb)
     }
 
-    fn poll_tx(queue: &Queue<Self>) {
-        tx::poll(queue, None);
+    fn poll_tx(queue: &Queue<Self>, link: &mut TxLink, stack: TxQueue<'_>) {
+        tx::make_room(queue, link, stack);
     }
 
     #[inline]
@@ -191,7 +186,7 @@ impl Operations for Net {
         poll: &Poll<'_, Self>,
         budget: u32,
     ) -> Polled {
-        tx::poll(queue, Some(poll.bh_off()));
+        tx::poll(queue, poll.bh_off());
         rx::poll(dev, queue, poll, budget)
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct RxLive {
     notifier: Notifier,
     attend: Arc<Delayed<Attend>>,
     refill: Arc<Delayed<Refill>>,
+    /// How the back end broke the protocol, until somebody has said so.
+    violation: Option<Violation>,
 }
 
 impl RxLive {
@@ -61,7 +63,12 @@ impl RxLive {
             notifier,
             attend,
             refill,
+            violation: None,
         }
+    }
+
+    pub(crate) fn take_violation(&mut self) -> Option<Violation> {
+        self.violation.take()
     }
 
     pub(crate) fn ring(&self) -> &RxQueue<Host<Outgoing>> {
@@ -130,7 +137,7 @@ impl RxLive {
     #[cold]
     fn broken(&mut self, data: &NetQueue, violation: Violation) -> Polled {
         data.broken.set(true);
-        *data.violation.lock() = Some(("receive", violation));
+        self.violation = Some(violation);
         self.attend.schedule(0);
         Polled::Done(0)
     }

@@ -5,7 +5,8 @@
 //! All of it is under the lock of the stack's transmit queue. The back end is told once per batch of
 //! packets. Short packets are copied and given back at once. What the back end has answered is taken when
 //! the ring fills up, and in the poll function, which is also where a notification is asked for if there
-//! is anything to wait for: so there is at most one per poll, and none for short packets.
+//! is anything to wait for: so there is at most one per poll, and none on account of short packets. Only the
+//! first packet that is waited for again asks by itself.
 
 use kernel::{prelude::*, sync::Arc};
 use portico::{
@@ -46,6 +47,8 @@ pub(crate) struct TxLive {
     /// The back end must see nothing but packets.
     bounce: bool,
     attend: Arc<Delayed<Attend>>,
+    /// How the back end broke the protocol, until somebody has said so.
+    violation: Option<Violation>,
 }
 
 /// What was done with a packet.
@@ -72,7 +75,12 @@ impl TxLive {
             notifier,
             bounce,
             attend,
+            violation: None,
         }
+    }
+
+    pub(crate) fn take_violation(&mut self) -> Option<Violation> {
+        self.violation.take()
     }
 
     pub(crate) fn ring(&self) -> &TxQueue<Host<Outgoing>> {
@@ -128,9 +136,12 @@ impl TxLive {
 
     /// Shows the back end what was sent.
     #[inline]
-    fn push(&mut self) {
+    fn push(&mut self, data: &NetQueue, stack: Stack<'_>) {
         if self.queue.push() {
             self.notifier.notify();
+        }
+        if self.queue.must_reap() {
+            self.reap(data, stack, true, None);
         }
     }
 
@@ -196,7 +207,7 @@ impl TxLive {
     #[cold]
     fn broken(&mut self, data: &NetQueue, violation: Violation) {
         data.broken.set(true);
-        *data.violation.lock() = Some(("transmit", violation));
+        self.violation = Some(violation);
         self.attend.schedule(0);
     }
 }
@@ -240,7 +251,7 @@ pub(crate) fn start_xmit(
         Sent::Copied | Sent::Lost => !stack.more() || stack.is_stopped(),
     };
     if tell {
-        live.push();
+        live.push(data, stack);
     }
     Ok(())
 }
@@ -288,13 +299,20 @@ impl TxLive {
     }
 }
 
-/// Takes what was answered. `softirq`: in the poll function.
+/// Takes what was answered, in the poll function.
 #[inline]
-pub(crate) fn poll(queue: &Queue<Net>, softirq: Option<BhOff<'_>>) {
+pub(crate) fn poll(queue: &Queue<Net>, softirq: BhOff<'_>) {
     let mut guard = queue.lock_tx();
     let (link, stack) = guard.parts();
     if let TxLink::Live(live) = link {
-        live.reap(queue.data(), stack, true, softirq);
+        live.reap(queue.data(), stack, true, Some(softirq));
+    }
+}
+
+/// Takes what was answered, for netpoll.
+pub(crate) fn make_room(queue: &Queue<Net>, link: &mut TxLink, stack: Stack<'_>) {
+    if let TxLink::Live(live) = link {
+        live.reap(queue.data(), stack, true, None);
     }
 }
 
@@ -315,8 +333,10 @@ pub(crate) fn send_frame(queue: &Queue<Net>, frame: XdpFrame) -> bool {
 
 /// Shows the back end the frames that were sent.
 pub(crate) fn push(queue: &Queue<Net>) {
-    if let TxLink::Live(live) = &mut *queue.lock_tx() {
-        live.push();
+    let mut guard = queue.lock_tx();
+    let (link, stack) = guard.parts();
+    if let TxLink::Live(live) = link {
+        live.push(queue.data(), stack);
     }
 }
 
@@ -335,7 +355,7 @@ pub(crate) fn xdp_xmit(
             frames.refuse(frame);
         }
     }
-    live.push();
+    live.push(queue.data(), stack);
 }
 
 /// Changes after how many answers the back end tells of them.
@@ -353,7 +373,7 @@ pub(crate) fn recover(queue: &Queue<Net>) -> Option<(u32, u32)> {
     let TxLink::Live(live) = link else {
         return None;
     };
-    live.push();
+    live.push(queue.data(), stack);
     let reaped = live.reap(queue.data(), stack, true, None);
     if stack.is_stopped() && live.queue.has_room() {
         stack.wake();

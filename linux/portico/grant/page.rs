@@ -32,8 +32,8 @@ impl Page {
             .ok_or(ENOMEM)
     }
 
-    /// The first byte, for copies in this crate that keep to `PAGE_SIZE` bytes and to
-    /// `portico_copy_shared`.
+    /// The first byte, for copies in this crate that keep to `PAGE_SIZE` bytes: by `portico_copy_shared`, or by
+    /// another function in C if the other side can only read.
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.addr.as_ptr()
     }

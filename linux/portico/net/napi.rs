@@ -120,8 +120,9 @@ pub(super) unsafe extern "C" fn poll<T: Operations>(
     };
     let budget = u32::try_from(budget).unwrap_or(0);
     if budget == 0 {
-        // That is netpoll, which may have come in the middle of a softirq; and it completes the context.
-        T::poll_tx(queue);
+        // That is netpoll: interrupts are disabled, maybe in the middle of a softirq, and the context stays
+        // as it is for the next one.
+        queue.try_locked_tx(T::poll_tx);
         return 0;
     }
     // INVARIANT: called by the stack, in a softirq, or with softirqs off.

@@ -38,7 +38,7 @@ pub enum Polled {
 /// Under the RTNL, so one at a time, and they may sleep: [`open`](Self::open), [`stop`](Self::stop),
 /// [`change_mtu`](Self::change_mtu), [`fix_features`](Self::fix_features),
 /// [`set_features`](Self::set_features), those of ethtool. [`start_xmit`](Self::start_xmit) runs under
-/// the lock of its transmit queue, [`poll`](Self::poll) once per queue; both with softirqs off.
+/// the lock of its transmit queue, [`poll`](Self::poll) once per queue; both with softirqs or interrupts off.
 #[vtable]
 pub trait Operations: Sized + 'static {
     /// Data of the device.
@@ -73,9 +73,9 @@ pub trait Operations: Sized + 'static {
         skb: SkBuff,
     ) -> Result<(), SkBuff>;
 
-    /// Looks after what was sent, for whoever cannot wait for [`poll`](Self::poll) (netpoll). In any context,
-    /// maybe with interrupts disabled.
-    fn poll_tx(queue: &Queue<Self>);
+    /// Makes room in the transmit queue, for whoever cannot wait for [`poll`](Self::poll): netpoll, which has
+    /// interrupts disabled.
+    fn poll_tx(queue: &Queue<Self>, tx: &mut Self::Tx, txq: TxQueue<'_>);
 
     /// Receives up to `budget` packets, not 0, and looks after what was sent.
     fn poll(

@@ -120,7 +120,7 @@ impl<T: Operations> Queue<T> {
     ///
     /// # Safety
     ///
-    /// This thread holds the lock of the transmit queue during `'a`, with softirqs off.
+    /// This thread holds the lock of the transmit queue during `'a`.
     #[inline]
     pub(super) unsafe fn locked_tx<'a>(&'a self) -> (&'a mut T::Tx, TxQueue<'a>) {
         // SAFETY: by the caller's promise.
@@ -174,6 +174,21 @@ impl<T: Operations> Queue<T> {
         }
     }
 
+    /// Runs `what` under the lock of the transmit queue, if nobody has it. Interrupts are disabled.
+    pub(super) fn try_locked_tx(&self, what: impl FnOnce(&Self, &mut T::Tx, TxQueue<'_>)) {
+        // SAFETY: the queue of the stack lives as long as this.
+        if !unsafe { bindings::portico_txq_trylock(self.txq.as_ptr()) } {
+            return;
+        }
+        {
+            // SAFETY: locked just now.
+            let (tx, txq) = unsafe { self.locked_tx() };
+            what(self, tx, txq);
+        }
+        // SAFETY: locked above, and what it protects is not referred to any more.
+        unsafe { bindings::portico_txq_unlock_irqs_off(self.txq.as_ptr()) };
+    }
+
     /// Takes the lock of the transmit queue, under which also
     /// [`Operations::start_xmit`] runs. Not in a hard interrupt.
     #[inline]
@@ -192,7 +207,7 @@ impl<T: Operations> Queue<T> {
 ///
 /// # Invariants
 ///
-/// This thread holds the lock of `queue.txq`, with softirqs off.
+/// This thread holds the lock of `queue.txq`, taken with softirqs off.
 pub struct TxGuard<'a, T: Operations> {
     queue: &'a Queue<T>,
     _thread: kernel::types::NotThreadSafe,

@@ -167,7 +167,8 @@ impl SkBuff {
     pub fn copy_to_page(&self, page: &Page, at: usize) -> bool {
         let len = self.len();
         let fits = at <= PAGE_SIZE as usize && len as usize <= PAGE_SIZE as usize - at;
-        // SAFETY: there are `len` bytes from `at` on in the page, to which only we write.
+        // SAFETY: there are `len` bytes from `at` on in the page, which is only ever copied from and to: at worst
+        // bytes get mixed up.
         fits && unsafe {
             let to = page.as_ptr().add(at);
             bindings::skb_copy_bits(self.skb.as_ptr(), 0, to.cast(), len as c_int)

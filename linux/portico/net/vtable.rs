@@ -72,7 +72,7 @@ impl<T: Operations> Vtable<T> {
 
     /// # Safety
     ///
-    /// See the module. The lock of the transmit queue that the packet names is held, softirqs are off.
+    /// See the module. The lock of the transmit queue that the packet names is held, softirqs or interrupts are off.
     unsafe extern "C" fn start_xmit(
         skb: *mut bindings::sk_buff,
         dev: *mut bindings::net_device,

@@ -23,7 +23,7 @@ pub(super) const SHORT: Duration = Duration::from_secs(30);
 const STALLED: Duration = Duration::from_secs(12);
 
 /// Time between two looks at what the guest's log says meanwhile.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(3);
 
 /// The back end, with its commands from a pipe with a name.
 const SERVE: &str = "rm -f /tmp/control; mkfifo /tmp/control; exec 3<>/tmp/control; \

@@ -26,8 +26,11 @@ pub(super) struct Shared<P> {
 }
 
 impl<H: Host> TxQueue<H> {
-    /// Takes the memory for [`submit_copy`](Self::submit_copy): a page and a grant for 16 slots.
+    /// Takes the memory for [`submit_copy`](Self::submit_copy), once: a page and a grant for 16 slots.
     pub fn allow_copies(&mut self) -> Result<(), NoMemory> {
+        if self.copies.is_some() {
+            return Ok(());
+        }
         let pages = self.slots.len().div_ceil(PLACES);
         let host = &self.host;
         let copies = host.array(pages, |_| {
@@ -69,7 +72,10 @@ impl<H: Host> TxQueue<H> {
         let copies = self.copies.as_ref().ok_or(Busy::Unsupported)?;
         let id = self.idle;
         let place = usize::from(id);
-        let slot = self.slots.get_mut(place).ok_or(Busy::Ring)?;
+        let Some(slot) = self.slots.get_mut(place) else {
+            self.stats.ring_full += 1;
+            return Err(Busy::Ring);
+        };
         let shared = copies.get(place / PLACES).ok_or(Busy::Ring)?;
         let offset = place % PLACES * COPY_MAX as usize;
         let flags = flags(meta, &self.features);

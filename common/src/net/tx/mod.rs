@@ -7,7 +7,7 @@
 //! A short packet can be copied instead, into memory that is granted for as long as the queue lives
 //! ([`TxQueue::submit_copy`]). It needs no grant of its own, shows the back end nothing that lies beside
 //! it, and is done with at once. So nobody waits for its response: while only such packets are under way
-//! the back end is not asked to notify.
+//! the back end is not asked to notify. With the first other one it has to be ([`TxQueue::must_reap`]).
 //!
 //! Each piece of a packet has an id, which is the index of a [slot](Slot) here, and a grant for reading.
 //! A response is believed only if its slot waits. Ids have 16 bits and no room for a generation: a
@@ -102,7 +102,7 @@ pub struct TxQueue<H: Host> {
     idle: u16,
     /// Packets inside, which somebody waits for.
     held: u32,
-    /// The back end was asked for a notification, and it was not looked for answers since.
+    /// The back end was asked for a notification.
     asked: bool,
     /// Slots of extra information that are not answered.
     extras: u32,
@@ -194,6 +194,13 @@ impl<H: Host> TxQueue<H> {
     #[inline]
     pub fn has_unpushed(&self) -> bool {
         self.ring.unpushed() != 0
+    }
+
+    /// Whether somebody waits for a packet whose end the back end was not asked to tell of: then
+    /// [`reap`](Self::reap) is due, after [`push`](Self::push).
+    #[inline]
+    pub fn must_reap(&self) -> bool {
+        self.held != 0 && !self.asked
     }
 
     /// Slots that were pushed and whose response was not taken.

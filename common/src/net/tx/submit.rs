@@ -55,17 +55,14 @@ impl<H: Host> TxQueue<H> {
         }
     }
 
-    /// Publishes what was submitted. `true`: notify the back end.
+    /// Publishes what was submitted. `true`: notify the back end. Afterwards
+    /// [`must_reap`](Self::must_reap) may say that there is more to do.
     #[inline]
     #[must_use = "the back end may sleep until it is notified"]
     pub fn push(&mut self) -> bool {
         let pushed = u64::from(self.ring.unpushed());
         if pushed == 0 || self.broken {
             return false;
-        }
-        if self.held != 0 && !self.asked {
-            self.asked = true;
-            self.ring.ask_for_last();
         }
         let notify = self.ring.push();
         self.stats.slots += pushed;

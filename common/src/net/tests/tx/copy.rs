@@ -8,6 +8,7 @@ use crate::net::Violation;
 fn new(features: TxFeatures) -> (Sim, TxQueue<Sim>, TxBack) {
     let (sim, mut queue, back) = super::new(features);
     queue.allow_copies().unwrap();
+    queue.allow_copies().unwrap();
     assert_eq!((sim.claimed(), sim.grants()), (256 + 16, 16));
     (sim, queue, back)
 }
@@ -83,13 +84,38 @@ fn a_packet_that_is_waited_for_asks_for_its_answer() {
         queue
             .submit(sim.packet(20, &[(0, 4096), (0, 500)]), &meta)
             .unwrap();
+        assert!(queue.must_reap());
         let _ = queue.push();
-        assert!(serve_one(&mut back));
+        assert_eq!(reap(&mut queue), []);
+        assert!(!queue.must_reap() && serve_one(&mut back));
         assert_eq!(reap(&mut queue), [(20, Outcome::Sent)]);
         copy(&mut queue, 21, 60, &PLAIN).unwrap();
         let _ = queue.push();
         assert!(!serve_one(&mut back));
         assert_eq!(queue.poll(|_, _| ()).unwrap().responses, 1);
+        clean(&sim, queue);
+    }
+}
+
+#[test]
+fn copies_that_stay_unanswered_do_not_delay_the_news() {
+    for unanswered in [0, 1, 100] {
+        let (sim, mut queue, mut back) = new(ALL);
+        copy(&mut queue, 0, 60, &PLAIN).unwrap();
+        let _ = queue.push();
+        serve_one(&mut back);
+        assert_eq!(reap(&mut queue), []);
+        for tag in 0..unanswered {
+            copy(&mut queue, tag, 200, &PLAIN).unwrap();
+            let _ = queue.push();
+            assert!(back.take().is_some());
+        }
+        queue.submit(sim.packet(7, &[(0, 1500)]), &PLAIN).unwrap();
+        let _ = queue.push();
+        assert!(queue.must_reap());
+        assert_eq!(reap(&mut queue), []);
+        assert!(serve_one(&mut back));
+        assert_eq!(reap(&mut queue), [(7, Outcome::Sent)]);
         clean(&sim, queue);
     }
 }
