@@ -191,9 +191,10 @@ impl Front {
                 .told
                 .push(CoreRing::new(pages).map_err(|_| EINVAL)?, GFP_KERNEL)?;
             let listener = Arc::new(Listener(ring.clone()), GFP_KERNEL)?;
-            connection
-                .channels
-                .push(Channel::new(dev, format_args!("blkif"), listener)?, GFP_KERNEL)?;
+            connection.channels.push(
+                Channel::new(dev, format_args!("blkif"), listener)?,
+                GFP_KERNEL,
+            )?;
         }
         connection.params = params;
         connection.shape = shape;

@@ -3,8 +3,9 @@
 //! One device: its hand-shake, its connection, its life and death.
 
 use kernel::{
+    b_str,
     device::Core,
-    b_str, new_mutex,
+    new_mutex,
     prelude::*,
     str::BStr,
     sync::{aref::ARef, atomic::Relaxed, Arc, Mutex},
