@@ -110,10 +110,10 @@ fn emulator_fault(console: &str) -> bool {
         let hit = lines.clone().take(80).any(|line| {
             let line = line.to_ascii_lowercase();
             line.split("rip").skip(1).any(|rest| {
-                let digits = rest
-                    .trim_start_matches([':', '=', ' '])
-                    .trim_start_matches("0x");
-                digits.starts_with("ffff82d0")
+                // `RIP = 0x…`, or with the code segment in front: `RIP:    e008:[<…>]`.
+                let value = rest.trim_start_matches([':', '=', ' ']);
+                let value = value.split_once(":[<").map_or(value, |(_, after)| after);
+                value.trim_start_matches("0x").starts_with("ffff82d0")
             })
         });
         if hit {
@@ -133,6 +133,10 @@ mod tests {
             format!("(XEN) d3v0 Triple fault - invoking HVM shutdown action 1\n(XEN) *** VMCB\n(XEN) rip = {rip} rsp = 0x0\n")
         };
         assert_eq!(judge(&dump("0xffff82d04020a1b2")), Verdict::Emulator);
+        assert_eq!(
+            judge(&dump("   e008:[<ffff82d040215abd>]")),
+            Verdict::Emulator
+        );
         assert_eq!(judge(&dump("0xffffffff810001b2")), Verdict::Unknown);
         assert_eq!(judge("(XEN) Panic on CPU 0:\n"), Verdict::Panic);
     }
