@@ -178,9 +178,7 @@ impl TxLive {
         } else {
             self.queue.poll(done)
         };
-        if let Ok(reaped) = &reaped {
-            errors += u64::from(reaped.copies_failed);
-        }
+        errors += reaped.map_or(0, |reaped| u64::from(reaped.copies_failed));
         if errors != 0 {
             data.counters.tx_errors.add(errors);
         }

@@ -19,7 +19,7 @@ const PLACES: usize = PAGE_SIZE / COPY_MAX as usize;
 
 /// A page that the back end may read for as long as the queue lives. Each slot of the queue has its place
 /// in one.
-pub(super) struct Shared<P> {
+pub(super) struct CopyPage<P> {
     page: P,
     gfn: u64,
     gref: GrantRef,
@@ -35,7 +35,7 @@ impl<H: Host> TxQueue<H> {
         let host = &self.host;
         let copies = host.array(pages, |_| {
             let page = host.page()?;
-            Ok(Shared {
+            Ok(CopyPage {
                 gfn: page.gfn(),
                 page,
                 gref: NO_REF,
@@ -60,6 +60,18 @@ impl<H: Host> TxQueue<H> {
         meta: &Meta,
         copy: impl FnOnce(&H::Page, usize) -> bool,
     ) -> Result<(), Busy> {
+        let written = self.write_copy(len, meta, copy);
+        self.stats.ring_full += u64::from(written == Err(Busy::Ring));
+        written
+    }
+
+    #[inline(always)]
+    fn write_copy(
+        &mut self,
+        len: u32,
+        meta: &Meta,
+        copy: impl FnOnce(&H::Page, usize) -> bool,
+    ) -> Result<(), Busy> {
         if self.closed {
             return Err(Busy::Closed);
         }
@@ -72,10 +84,7 @@ impl<H: Host> TxQueue<H> {
         let copies = self.copies.as_ref().ok_or(Busy::Unsupported)?;
         let id = self.idle;
         let place = usize::from(id);
-        let Some(slot) = self.slots.get_mut(place) else {
-            self.stats.ring_full += 1;
-            return Err(Busy::Ring);
-        };
+        let slot = self.slots.get_mut(place).ok_or(Busy::Ring)?;
         let shared = copies.get(place / PLACES).ok_or(Busy::Ring)?;
         let offset = place % PLACES * COPY_MAX as usize;
         let flags = flags(meta, &self.features);

@@ -23,7 +23,7 @@ mod types;
 use super::host::{Host, Packet};
 use super::types::Violation;
 use super::wire::{TxRequest, TxResponse, NR_SLOTS_MIN};
-use copy::Shared;
+use copy::CopyPage;
 
 use crate::grant::GrantRef;
 use crate::host::{NoMemory, NO_REF};
@@ -97,7 +97,7 @@ pub struct TxQueue<H: Host> {
     ring: TxRing<H::Ring>,
     slots: H::Array<Slot<H::Packet>>,
     /// What short packets are copied into, if that was asked for.
-    copies: Option<H::Array<Shared<H::Page>>>,
+    copies: Option<H::Array<CopyPage<H::Page>>>,
     /// The first idle slot.
     idle: u16,
     /// Packets inside, which somebody waits for.

@@ -55,6 +55,7 @@ fn several_copies_do_not_share_a_place() {
         copy(&mut queue, tag, COPY_MAX, &PLAIN).unwrap();
     }
     assert_eq!(copy(&mut queue, 0, COPY_MAX, &PLAIN), Err(Busy::Ring));
+    assert_eq!(queue.stats().ring_full, 1);
     let _ = queue.push();
     for tag in 0..256 {
         assert_eq!(back.take().unwrap().bytes, payload(tag, COPY_MAX));
