@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hostile_back::script::{Expect, Script};
-use portico_agent::proto::{Driver, Exec, Op, Reply, Usage};
+use portico_agent::proto::{Driver, Exec, Fault, FaultKind, Op, Reply, Usage};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -219,9 +219,10 @@ fn is_broken(said: &[String]) -> bool {
     said.iter().any(|line| line.contains("broken"))
 }
 
+/// Whether nothing is known of the load's end: its own limit is longer than anybody waits here.
 fn still_runs(error: &anyhow::Error) -> bool {
-    let fault = error.downcast_ref::<portico_agent::proto::Fault>();
-    fault.is_some_and(|fault| fault.message.contains("still runs"))
+    let fault = error.downcast_ref::<Fault>();
+    fault.is_some_and(|fault| fault.kind == FaultKind::Timeout)
 }
 
 /// Joins the load, unless the device breaks under it or it takes too long.
@@ -273,4 +274,17 @@ fn fresh(machine: &mut Machine, guest: &Guest, victim: &Victim) -> Result<()> {
     (victim.fresh)(machine, guest)?;
     wait_for(machine, guest, victim.gone, SHORT).context("the device to go")?;
     returned(machine, guest, &before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_is_late_has_not_ended_its_load() {
+        let late = Fault::new(FaultKind::Timeout, "is up but did not answer in time");
+        assert!(still_runs(&late.into()));
+        let gone = Fault::new(FaultKind::GuestGone, "has crashed");
+        assert!(!still_runs(&gone.into()));
+    }
 }
