@@ -13,8 +13,12 @@ use std::time::{Duration, Instant};
 /// Bytes of the number at the beginning of each datagram.
 pub(super) const HEAD: usize = 8;
 
-/// Datagrams of a system call.
+/// Datagrams of a system call, and frames of a burst at a given rate: an interface of the stock back end
+/// has a queue of 32.
 const BATCH: usize = 32;
+
+/// Bytes of a datagram in a frame of the usual size.
+const FRAME: usize = 1472;
 
 /// How long nothing must have come for a flow to be over.
 const QUIET: Duration = Duration::from_millis(300);
@@ -69,6 +73,7 @@ pub(super) fn send(
     let mut half = Half::default();
     let begun = Instant::now();
     let size = (traffic.size as usize).clamp(HEAD, 65_507);
+    let burst = (BATCH / size.div_ceil(FRAME)).max(1) as u64;
     while !until.is_ending() {
         let mut left = match traffic.amount {
             Amount::Count(count) => count - half.packets,
@@ -80,13 +85,13 @@ pub(super) fn send(
         }
         if traffic.rate > 0 {
             let due = (begun.elapsed().as_secs_f64() * traffic.rate as f64) as u64 + 1;
-            // Whole batches: what is counted is to be the packets, not the sleep between them.
-            if due.saturating_sub(half.packets) < left.min(BATCH as u64) {
+            // Whole bursts: what is counted is to be the packets, not the sleep between them.
+            if due.saturating_sub(half.packets) < left.min(burst) {
                 std::thread::sleep(Duration::from_millis(1));
                 until.check()?;
                 continue;
             }
-            left = left.min(BATCH as u64);
+            left = left.min(burst);
         }
         let count = (BATCH as u64).min(left) as usize;
         let numbers: Vec<[u8; HEAD]> = (half.packets..).take(count).map(u64::to_le_bytes).collect();
