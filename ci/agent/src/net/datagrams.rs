@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 /// Bytes of the number at the beginning of each datagram.
 pub(super) const HEAD: usize = 8;
 
-/// Datagrams of a system call, and frames of a burst at a given rate: an interface of the stock back end
-/// has a queue of 32.
+/// Datagrams of a system call, and frames of a burst of all flows at a given rate: an interface of the
+/// stock back end has a queue of 32.
 const BATCH: usize = 32;
 
 /// Bytes of a datagram in a frame of the usual size.
@@ -73,7 +73,7 @@ pub(super) fn send(
     let mut half = Half::default();
     let begun = Instant::now();
     let size = (traffic.size as usize).clamp(HEAD, 65_507);
-    let burst = (BATCH / size.div_ceil(FRAME)).max(1) as u64;
+    let burst = (BATCH / size.div_ceil(FRAME) / traffic.flows.max(1) as usize).max(1) as u64;
     while !until.is_ending() {
         let mut left = match traffic.amount {
             Amount::Count(count) => count - half.packets,

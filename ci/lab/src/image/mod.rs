@@ -105,7 +105,7 @@ const GUEST_PROGRAMS: [&str; 9] = [
     "/etc/mke2fs.conf",
 ];
 
-const GUEST_MODULES: [&str; 3] = ["xen-blkfront", "xen-netfront", "ext4"];
+const GUEST_MODULES: [&str; 4] = ["xen-blkfront", "xen-netfront", "netconsole", "ext4"];
 
 /// Links of every system.
 const LINKS: [(&str, &str); 5] = [

@@ -16,6 +16,7 @@ use crate::report::Facts;
 use super::super::facts::nodes;
 use super::super::stage::{with_guest, Stage};
 use super::super::{driven_by, ETH0};
+use super::console;
 use super::traffic::{self, eth0, Load, DOM0, LITTLE, MUCH};
 
 /// The checksum that can be switched: the stock driver always leaves that of IPv4 to the device.
@@ -191,6 +192,9 @@ pub(in super::super) fn run(ctx: &Context, driver: Driver, full: bool) -> Result
     }
     stage.case("guest to guest", |machine, facts| {
         two_guests(machine, driver, load, facts)
+    })?;
+    stage.case("netconsole", |machine, facts| {
+        console::netconsole(machine, driver, facts)
     })?;
     stage.finish()
 }

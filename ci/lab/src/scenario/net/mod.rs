@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Networks of real guests.
 
+mod console;
 pub(super) mod features;
 pub(super) mod hostile;
 pub(super) mod life;
