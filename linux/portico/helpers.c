@@ -95,3 +95,15 @@ void portico_schedule_delayed_work(struct delayed_work *work, unsigned int msecs
 	mod_delayed_work(system_percpu_wq, work, msecs_to_jiffies(msecs));
 }
 EXPORT_SYMBOL_GPL(portico_schedule_delayed_work);
+
+void portico_queue_delayed_work(struct delayed_work *work, unsigned int msecs)
+{
+	queue_delayed_work(system_percpu_wq, work, msecs_to_jiffies(msecs));
+}
+EXPORT_SYMBOL_GPL(portico_queue_delayed_work);
+
+bool portico_irqs_disabled(void)
+{
+	return irqs_disabled();
+}
+EXPORT_SYMBOL_GPL(portico_irqs_disabled);

@@ -27,6 +27,8 @@ void portico_memalloc_noio_restore(unsigned int flags);
 
 void portico_init_delayed_work(struct delayed_work *work, work_func_t func);
 void portico_schedule_delayed_work(struct delayed_work *work, unsigned int msecs);
+void portico_queue_delayed_work(struct delayed_work *work, unsigned int msecs);
+bool portico_irqs_disabled(void);
 
 bool portico_device_trylock(struct device *dev);
 void portico_device_unlock(struct device *dev);

@@ -52,6 +52,14 @@ impl<T: Run> Delayed<T> {
         unsafe { bindings::portico_schedule_delayed_work(self.work.get(), milliseconds) };
     }
 
+    /// Lets it run once in `milliseconds` from now, unless it waits for its time already. May be called in
+    /// any context.
+    #[inline]
+    pub fn schedule_once(&self, milliseconds: u32) {
+        // SAFETY: as above.
+        unsafe { bindings::portico_queue_delayed_work(self.work.get(), milliseconds) };
+    }
+
     /// Cancels it and waits until it does not run any more. It can be scheduled again.
     pub fn cancel(&self) {
         // SAFETY: initialised by the invariants.

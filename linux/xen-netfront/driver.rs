@@ -18,13 +18,13 @@ use portico_core::xenbus::Step;
 
 use crate::{
     front::Front,
-    works::{Attend, Refill},
+    works::{Again, Attend},
 };
 
 /// What xenbus keeps of a device.
 pub(crate) struct Netfront {
     attend: Arc<Delayed<Attend>>,
-    refill: Arc<Delayed<Refill>>,
+    again: Arc<Delayed<Again>>,
     front: Arc<Front>,
 }
 
@@ -32,10 +32,10 @@ impl Netfront {
     fn new(dev: &Device<Core<'_>>) -> Result<Self> {
         let front = Front::new(dev)?;
         let attend = Arc::new(Attend(front.clone()), GFP_KERNEL)?;
-        let refill = Arc::new(Refill(front.net.clone()), GFP_KERNEL)?;
+        let again = Arc::new(Again(front.net.clone()), GFP_KERNEL)?;
         Ok(Self {
             attend: Arc::pin_init(Delayed::new(attend), GFP_KERNEL)?,
-            refill: Arc::pin_init(Delayed::new(refill), GFP_KERNEL)?,
+            again: Arc::pin_init(Delayed::new(again), GFP_KERNEL)?,
             front,
         })
     }
@@ -55,7 +55,7 @@ impl xenbus::Driver for Netfront {
         match Step::next(dev.state(), state) {
             Step::Wait => {}
             Step::SetUp | Step::Connect => {
-                if let Err(error) = front.connect(dev, &this.attend, &this.refill) {
+                if let Err(error) = front.connect(dev, &this.attend, &this.again) {
                     front.tear_down();
                     dev.fatal(error, format_args!("cannot be connected"));
                 }
@@ -80,6 +80,6 @@ impl xenbus::Driver for Netfront {
         front.tear_down();
         front.unregister();
         this.attend.cancel();
-        this.refill.cancel();
+        this.again.cancel();
     }
 }

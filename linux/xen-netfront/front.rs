@@ -36,7 +36,7 @@ use crate::{
     rx::{RxLink, RxLive},
     spread::{self, Control, ControlListener},
     tx::{TxLink, TxLive},
-    works::{Attend, Refill},
+    works::{Again, Attend},
     xdp,
 };
 
@@ -193,10 +193,8 @@ pub(crate) struct Front {
 
 impl Front {
     pub(crate) fn new(dev: &Device<Core<'_>>) -> Result<Arc<Self>> {
-        if dev.state() == State::Closed {
-            // The driver was unbound and comes back: so does the back end.
-            dev.switch_state(State::Initialising);
-        }
+        // If the driver was unbound and comes back, so does the back end.
+        dev.switch_state(State::Initialising);
         let queues = params::now().max_queues;
         let setup = Setup {
             parent: dev.as_ref(),
@@ -230,7 +228,7 @@ impl Front {
         &self,
         dev: &Device<Core<'_>>,
         attend: &Arc<Delayed<Attend>>,
-        refill: &Arc<Delayed<Refill>>,
+        again: &Arc<Delayed<Again>>,
     ) -> Result {
         let _no_io = NoIo::enter();
         let net = &self.net;
@@ -294,6 +292,9 @@ impl Front {
         };
         *net.data().control.lock() = control;
         let frames = net.data().tx_frames.load(Relaxed);
+        for queue in net.queues() {
+            queue.data().broken.set(false);
+        }
         let mut rings = pairs.into_iter();
         for (queue, wires) in net.queues().zip(connection.wires.iter()) {
             let Some(pair) = rings.next() else {
@@ -304,10 +305,10 @@ impl Front {
             tx.allow_copies().map_err(|_| ENOMEM)?;
             let rx = RxQueue::new(Host::<Outgoing>::new(dev), pair.rx).map_err(|_| ENOMEM)?;
             let notifier = wires.tx().notifier();
-            let tx = TxLive::new(tx, notifier, bounce, attend.clone(), frames);
-            let rx = RxLive::new(rx, wires.rx().notifier(), attend.clone(), refill.clone());
+            let tx = TxLive::new(tx, notifier, bounce, frames, attend.clone(), again.clone());
+            let notifier = wires.rx().notifier();
+            let rx = RxLive::new(rx, notifier, bounce, attend.clone(), again.clone());
             let data = queue.data();
-            data.broken.set(false);
             data.tx_worked.set(true);
             data.rx_worked.set(true);
             let before = {
@@ -337,7 +338,6 @@ impl Front {
         if connection.registration.is_none() {
             connection.registration = Some(net.register()?);
         }
-        drop(connection);
         net.update_features(&Rtnl::lock());
         dev.switch_state(State::Connected);
         net.attach();
@@ -368,12 +368,13 @@ impl Front {
 
     /// Gives up the rings: nothing that the back end could still reach is left.
     pub(crate) fn tear_down(&self) {
-        self.give_up();
-        for queue in self.net.queues() {
-            queue.set_irq(None);
-        }
         let (wires, channel) = {
+            // Not in the middle of a connection: that would bring back what is given up here.
             let mut connection = self.connection.lock();
+            self.give_up();
+            for queue in self.net.queues() {
+                queue.set_irq(None);
+            }
             (
                 core::mem::take(&mut connection.wires),
                 connection.control.take(),

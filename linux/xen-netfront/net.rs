@@ -242,10 +242,13 @@ impl Operations for Net {
         let hash = features.contains(Features::RXHASH);
         if hash != dev.features().contains(Features::RXHASH) {
             let mut wanted = dev.data().wanted.lock();
-            if hash {
-                spread::apply(dev, &wanted)?;
-            } else {
-                spread::end(dev);
+            // Otherwise it is told when it is connected.
+            if dev.data().xenbus.state() == State::Connected {
+                if hash {
+                    spread::apply(dev, &wanted)?;
+                } else {
+                    spread::end(dev);
+                }
             }
             wanted.on = hash;
         }

@@ -21,7 +21,7 @@ use portico_core::net::{wire::NR_SLOTS_MIN, Frame, HashType, Meta, RxQueue, Viol
 use crate::{
     net::{Net, NetQueue},
     tx,
-    works::{Attend, Refill},
+    works::{Again, Attend},
 };
 
 /// Bytes up to which a frame is copied.
@@ -45,8 +45,10 @@ pub(crate) enum RxLink {
 pub(crate) struct RxLive {
     queue: RxQueue<Host<Outgoing>>,
     notifier: Notifier,
+    /// The back end must see nothing but what it wrote itself.
+    bounce: bool,
     attend: Arc<Delayed<Attend>>,
-    refill: Arc<Delayed<Refill>>,
+    again: Arc<Delayed<Again>>,
     /// How the back end broke the protocol, until somebody has said so.
     violation: Option<Violation>,
 }
@@ -55,14 +57,16 @@ impl RxLive {
     pub(crate) fn new(
         queue: RxQueue<Host<Outgoing>>,
         notifier: Notifier,
+        bounce: bool,
         attend: Arc<Delayed<Attend>>,
-        refill: Arc<Delayed<Refill>>,
+        again: Arc<Delayed<Again>>,
     ) -> Self {
         Self {
             queue,
             notifier,
+            bounce,
             attend,
-            refill,
+            again,
             violation: None,
         }
     }
@@ -114,14 +118,22 @@ impl RxLive {
         if received.responses != 0 {
             data.rx_worked.set(true);
         }
-        let missing = self.queue.refill(|| poll.alloc_page());
+        let bounce = self.bounce;
+        let missing = self.queue.refill(|| {
+            let mut page = poll.alloc_page()?;
+            if bounce {
+                // The stack has kept its own account of the last packet in it.
+                page.clear();
+            }
+            Some(page)
+        });
         if self.queue.push() {
             self.notifier.notify();
         }
         if missing != 0 {
             data.counters.rx_no_page.add(1);
             if self.queue.posted() < LEAST_BUFFERS {
-                self.refill.schedule(REFILL_MS);
+                self.again.schedule_once(REFILL_MS);
             }
         }
         if received.frames >= budget {
@@ -202,6 +214,7 @@ impl Xdp<'_> {
         let meta = *frame.meta();
         let Some(buff) = gather(poll, frame, self.takes_pages) else {
             counters.rx_xdp_too_long.add(1);
+            counters.rx_dropped.add(1);
             return;
         };
         let received = || {

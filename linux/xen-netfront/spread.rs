@@ -71,11 +71,23 @@ impl Handler for ControlListener {
 impl Control {
     /// Sends a command and waits for the answer.
     fn run(&mut self, command: &Command<'_>) -> Result {
+        if self.ctrl.is_waiting() {
+            // The answer to the last one was late. What it says, nobody waits for any more.
+            match self.answer() {
+                Ok(()) | Err(EINVAL) => {}
+                Err(error) => return Err(error),
+            }
+        }
         match self.ctrl.send(command) {
             Ok(true) => self.notifier.notify(),
             Ok(false) => {}
             Err(_) => return Err(EIO),
         }
+        self.answer()
+    }
+
+    /// Waits for the answer to the command that was sent.
+    fn answer(&mut self) -> Result {
         for _ in 0..COMMAND_MS {
             match self.ctrl.take() {
                 Ok(Some(Ok(_))) => return Ok(()),

@@ -13,7 +13,10 @@ use portico::{
     event::Notifier,
     grant::Page,
     host::Host,
-    net::{BhOff, Copied, Outgoing, Queue, SkBuff, TxQueue as Stack, XdpFrame, XdpFrames},
+    net::{
+        irqs_disabled, BhOff, Copied, Outgoing, Queue, SkBuff, TxQueue as Stack, XdpFrame,
+        XdpFrames,
+    },
     work::Delayed,
 };
 use portico_core::net::{
@@ -24,13 +27,15 @@ use portico_core::net::{
 
 use crate::{
     net::{Net, NetQueue},
-    works::Attend,
+    works::{Again, Attend},
 };
 
 /// Free slots at which a stopped queue goes on.
 const WAKE_ROOM: u32 = TX_ENTRIES / 4;
 /// Free slots below which packets that were sent are looked for at each further one.
 const REAP_ROOM: u32 = TX_ENTRIES / 2;
+/// How long answers may wait for others, in milliseconds, before they are looked for.
+const LATE_MS: u32 = 10;
 
 /// Where a transmit queue of the stack leads.
 pub(crate) enum TxLink {
@@ -46,7 +51,10 @@ pub(crate) struct TxLive {
     notifier: Notifier,
     /// The back end must see nothing but packets.
     bounce: bool,
+    /// Frames of XDP programs inside.
+    frames: u32,
     attend: Arc<Delayed<Attend>>,
+    again: Arc<Delayed<Again>>,
     /// How the back end broke the protocol, until somebody has said so.
     violation: Option<Violation>,
 }
@@ -66,15 +74,18 @@ impl TxLive {
         mut queue: TxQueue<Host<Outgoing>>,
         notifier: Notifier,
         bounce: bool,
+        coalesce: u32,
         attend: Arc<Delayed<Attend>>,
-        frames: u32,
+        again: Arc<Delayed<Again>>,
     ) -> Self {
-        queue.set_coalesce(frames);
+        queue.set_coalesce(coalesce);
         Self {
             queue,
             notifier,
             bounce,
+            frames: 0,
             attend,
+            again,
             violation: None,
         }
     }
@@ -136,12 +147,12 @@ impl TxLive {
 
     /// Shows the back end what was sent.
     #[inline]
-    fn push(&mut self, data: &NetQueue, stack: Stack<'_>) {
+    fn push(&mut self, queue: &Queue<Net>, stack: Stack<'_>) {
         if self.queue.push() {
             self.notifier.notify();
         }
         if self.queue.must_reap() {
-            self.reap(data, stack, true, None);
+            self.reap(queue, stack, true, None);
         }
     }
 
@@ -156,12 +167,18 @@ impl TxLive {
     #[inline]
     fn reap(
         &mut self,
-        data: &NetQueue,
+        queue: &Queue<Net>,
         stack: Stack<'_>,
         arm: bool,
         softirq: Option<BhOff<'_>>,
     ) -> u32 {
-        let (mut packets, mut bytes, mut errors) = (0, 0, 0);
+        if self.frames != 0 && irqs_disabled() {
+            // That is netpoll, and frames go back to their pool with interrupts only.
+            queue.schedule();
+            return 0;
+        }
+        let data = queue.data();
+        let (mut packets, mut bytes, mut errors, mut frames) = (0, 0, 0, 0);
         let done = |packet: Outgoing, outcome| {
             errors += u64::from(outcome == Outcome::Failed);
             if let Some(skb) = packet.into_skb() {
@@ -171,6 +188,8 @@ impl TxLive {
                     Some(softirq) => skb.consume_bh(softirq),
                     None => skb.consume(),
                 }
+            } else {
+                frames += 1;
             }
         };
         let reaped = if arm {
@@ -178,6 +197,7 @@ impl TxLive {
         } else {
             self.queue.poll(done)
         };
+        self.frames = self.frames.wrapping_sub(frames);
         errors += reaped.map_or(0, |reaped| u64::from(reaped.copies_failed));
         if errors != 0 {
             data.counters.tx_errors.add(errors);
@@ -187,11 +207,18 @@ impl TxLive {
         }
         match reaped {
             Ok(reaped) => {
+                let room = self.queue.room();
                 if reaped.responses != 0 {
                     data.tx_worked.set(true);
-                    if stack.is_stopped() && self.queue.room() >= WAKE_ROOM {
+                    if stack.is_stopped() && room >= WAKE_ROOM {
                         stack.wake();
                     }
+                } else if stack.is_stopped() && room >= MAX_SLOTS {
+                    // The others take their time.
+                    stack.wake();
+                }
+                if arm && self.queue.is_coalescing() {
+                    self.again.schedule_once(LATE_MS);
                 }
                 reaped.responses
             }
@@ -224,22 +251,28 @@ pub(crate) fn start_xmit(
         return Ok(());
     };
     if !live.queue.has_room() {
-        live.reap(data, stack, false, None);
+        live.reap(queue, stack, false, None);
         if !live.queue.has_room() && !live.queue.is_broken() {
             stack.stop();
-            live.reap(data, stack, true, None);
+            live.reap(queue, stack, true, None);
             return Err(skb);
         }
     }
     let len = skb.len();
     let sent = live.send(skb);
     match sent {
-        Sent::Lost => data.counters.tx_dropped.add(1),
+        Sent::Lost => {
+            data.counters.tx_dropped.add(1);
+            if live.queue.is_broken() {
+                // It broke just now, or somebody knows already.
+                live.reap(queue, stack, false, None);
+            }
+        }
         Sent::Waits | Sent::Copied => {
             data.counters.tx_packets.add(1);
             data.counters.tx_bytes.add(u64::from(len));
             if live.queue.room() < REAP_ROOM {
-                live.make_room(data, stack);
+                live.make_room(queue, stack);
             }
         }
     }
@@ -249,7 +282,7 @@ pub(crate) fn start_xmit(
         Sent::Copied | Sent::Lost => !stack.more() || stack.is_stopped(),
     };
     if tell {
-        live.push(data, stack);
+        live.push(queue, stack);
     }
     Ok(())
 }
@@ -259,12 +292,13 @@ impl TxLive {
     /// error has the frame if it can be given back.
     fn send_frame(
         &mut self,
-        data: &NetQueue,
+        queue: &Queue<Net>,
         stack: Stack<'_>,
         frame: XdpFrame,
     ) -> Result<(), Option<XdpFrame>> {
+        let data = queue.data();
         if self.queue.room() < REAP_ROOM {
-            self.reap(data, stack, false, None);
+            self.reap(queue, stack, false, None);
         }
         // The frame lies in a page that other frames may share.
         if self.bounce || self.queue.room() < 2 * MAX_SLOTS {
@@ -274,6 +308,7 @@ impl TxLive {
         match self.queue.submit(Outgoing::Xdp(frame), &Meta::default()) {
             Ok(()) => {
                 stack.touch();
+                self.frames = self.frames.wrapping_add(1);
                 data.counters.tx_xdp.add(1);
                 data.counters.tx_packets.add(1);
                 data.counters.tx_bytes.add(u64::from(len));
@@ -286,13 +321,13 @@ impl TxLive {
 
     /// Looks for answers in a ring that fills up, and stops the stack if there are none.
     #[inline(never)]
-    fn make_room(&mut self, data: &NetQueue, stack: Stack<'_>) {
-        self.reap(data, stack, false, None);
+    fn make_room(&mut self, queue: &Queue<Net>, stack: Stack<'_>) {
+        self.reap(queue, stack, false, None);
         if self.queue.room() < MAX_SLOTS {
-            data.counters.tx_stopped.add(1);
+            queue.data().counters.tx_stopped.add(1);
             stack.stop();
             // Whatever was answered before the stop was seen by nobody else.
-            self.reap(data, stack, true, None);
+            self.reap(queue, stack, true, None);
         }
     }
 }
@@ -303,14 +338,14 @@ pub(crate) fn poll(queue: &Queue<Net>, softirq: BhOff<'_>) {
     let mut guard = queue.lock_tx();
     let (link, stack) = guard.parts();
     if let TxLink::Live(live) = link {
-        live.reap(queue.data(), stack, true, Some(softirq));
+        live.reap(queue, stack, true, Some(softirq));
     }
 }
 
 /// Takes what was answered, for netpoll.
 pub(crate) fn make_room(queue: &Queue<Net>, link: &mut TxLink, stack: Stack<'_>) {
     if let TxLink::Live(live) = link {
-        live.reap(queue.data(), stack, true, None);
+        live.reap(queue, stack, true, None);
     }
 }
 
@@ -320,7 +355,7 @@ pub(crate) fn send_frame(queue: &Queue<Net>, frame: XdpFrame) -> bool {
     let mut guard = queue.lock_tx();
     let (link, stack) = guard.parts();
     let sent = match link {
-        TxLink::Live(live) => live.send_frame(queue.data(), stack, frame).is_ok(),
+        TxLink::Live(live) => live.send_frame(queue, stack, frame).is_ok(),
         TxLink::Down => false,
     };
     if !sent {
@@ -334,7 +369,7 @@ pub(crate) fn push(queue: &Queue<Net>) {
     let mut guard = queue.lock_tx();
     let (link, stack) = guard.parts();
     if let TxLink::Live(live) = link {
-        live.push(queue.data(), stack);
+        live.push(queue, stack);
     }
 }
 
@@ -349,11 +384,11 @@ pub(crate) fn xdp_xmit(
         return;
     };
     while let Some(frame) = frames.next() {
-        if let Err(Some(frame)) = live.send_frame(queue.data(), stack, frame) {
+        if let Err(Some(frame)) = live.send_frame(queue, stack, frame) {
             frames.refuse(frame);
         }
     }
-    live.push(queue.data(), stack);
+    live.push(queue, stack);
 }
 
 /// Changes after how many answers the back end tells of them.
@@ -371,8 +406,8 @@ pub(crate) fn recover(queue: &Queue<Net>) -> Option<(u32, u32)> {
     let TxLink::Live(live) = link else {
         return None;
     };
-    live.push(queue.data(), stack);
-    let reaped = live.reap(queue.data(), stack, true, None);
+    live.push(queue, stack);
+    let reaped = live.reap(queue, stack, true, None);
     if stack.is_stopped() && live.queue.has_room() {
         stack.wake();
     }

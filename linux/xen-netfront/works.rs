@@ -49,10 +49,11 @@ fn violation(queue: &Queue<Net>) -> Option<(&'static str, Violation)> {
     }
 }
 
-/// Asks for pages again.
-pub(crate) struct Refill(pub(crate) Arc<NetDevice<Net>>);
+/// Polls the queues again: for pages that were missing, or for answers that the back end does not tell of
+/// yet.
+pub(crate) struct Again(pub(crate) Arc<NetDevice<Net>>);
 
-impl Run for Refill {
+impl Run for Again {
     fn run(&self) -> Option<u32> {
         self.0.queues().for_each(|queue| queue.schedule());
         None

@@ -81,7 +81,7 @@ pub use self::{
     operations::{Operations, Polled},
     outgoing::{Copied, Outgoing},
     page_pool::PoolPage,
-    queue::{BhOff, Queue, TxGuard, TxQueue},
+    queue::{irqs_disabled, BhOff, Queue, TxGuard, TxQueue},
     queue_stats::{RxQueueStats, TxQueueStats},
     rss::{random_key, RssSizes},
     rtnl::Rtnl,

@@ -94,7 +94,7 @@ impl PagePool {
         self.pool.as_ptr()
     }
 
-    /// Takes a page: one that came back, or a new one, zeroed. Does not sleep.
+    /// Takes a page: one that came back, as it is, or a new one, zeroed. Does not sleep.
     ///
     /// # Safety
     ///
@@ -181,6 +181,12 @@ impl PoolPage {
                 len as usize,
             )
         };
+    }
+
+    /// Clears the page of what it was used for before. It must not be granted.
+    pub fn clear(&mut self) {
+        // SAFETY: the page is owned, and nobody else's while it is not granted.
+        unsafe { self.addr().write_bytes(0, PAGE_SIZE as usize) };
     }
 
     /// The frame number, to grant.

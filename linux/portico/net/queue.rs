@@ -33,6 +33,13 @@ impl BhOff<'_> {
     }
 }
 
+/// Whether interrupts are disabled on this CPU. Where packets are sent, they are so under netpoll only.
+#[inline]
+pub fn irqs_disabled() -> bool {
+    // SAFETY: it has no conditions.
+    unsafe { bindings::portico_irqs_disabled() }
+}
+
 /// A queue of a device: a transmit queue of the stack, a NAPI context, and the driver's own.
 ///
 /// # Invariants

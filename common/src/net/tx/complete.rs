@@ -51,7 +51,7 @@ impl<H: Host> TxQueue<H> {
     #[inline]
     fn look(&mut self) -> Result<bool, Violation> {
         if self.broken {
-            return Ok(false);
+            return self.untold.take().map_or(Ok(false), Err);
         }
         let looked = self.ring.look();
         looked.map_err(|error| self.violated(error.into()))?;
@@ -120,8 +120,10 @@ impl<H: Host> TxQueue<H> {
         }
         slot.left.0 = slot.left.0.wrapping_sub(1);
         if slot.left.0 & Left::COUNT != 0 {
+            self.partly = self.partly.wrapping_add(u32::from(head == id));
             return Ok(None);
         }
+        self.partly = self.partly.wrapping_sub(u32::from(head != id));
         slot.link = self.idle;
         self.idle = head;
         let Some(packet) = slot.packet.take() else {

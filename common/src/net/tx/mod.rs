@@ -102,6 +102,9 @@ pub struct TxQueue<H: Host> {
     idle: u16,
     /// Packets inside, which somebody waits for.
     held: u32,
+    /// Those of them whose first fragment is answered and others are not: the ring has room again, but the
+    /// id is still theirs.
+    partly: u32,
     /// The back end was asked for a notification.
     asked: bool,
     /// Slots of extra information that are not answered.
@@ -113,6 +116,8 @@ pub struct TxQueue<H: Host> {
     closed: bool,
     /// No response is believed any more either.
     broken: bool,
+    /// A violation that a submission met: the next look at the ring tells of it.
+    untold: Option<Violation>,
     stats: TxStats,
 }
 
@@ -141,6 +146,7 @@ impl<H: Host> TxQueue<H> {
             copies: None,
             idle: 0,
             held: 0,
+            partly: 0,
             // A new ring asks for the first response.
             asked: true,
             extras: 0,
@@ -148,6 +154,7 @@ impl<H: Host> TxQueue<H> {
             coalesce: 1,
             closed: false,
             broken: false,
+            untold: None,
             stats: TxStats::default(),
         };
         // Claimed last: from here on dropping the queue releases them.
@@ -169,6 +176,9 @@ impl<H: Host> TxQueue<H> {
 
     /// Lets the back end notify not before `responses` responses after a [`reap`](Self::reap) that left
     /// packets inside, or all that are due by then. 1 at first.
+    ///
+    /// One response that is late then holds back the news of all others: as long as
+    /// [`is_coalescing`](Self::is_coalescing), somebody has to look for them after a while.
     pub fn set_coalesce(&mut self, responses: u32) {
         self.coalesce = responses.max(1);
     }
@@ -178,16 +188,16 @@ impl<H: Host> TxQueue<H> {
         self.stats
     }
 
-    /// Slots that can still be written.
+    /// Slots that can still be written: there are entries in the ring, and ids.
     #[inline]
     pub fn room(&self) -> u32 {
-        self.ring.free()
+        self.ring.free().saturating_sub(self.partly)
     }
 
     /// Whether there is room for the longest packet.
     #[inline]
     pub fn has_room(&self) -> bool {
-        self.ring.free() >= MAX_SLOTS
+        self.room() >= MAX_SLOTS
     }
 
     /// Whether slots were written and not yet pushed.
@@ -201,6 +211,12 @@ impl<H: Host> TxQueue<H> {
     #[inline]
     pub fn must_reap(&self) -> bool {
         self.held != 0 && !self.asked
+    }
+
+    /// Whether the back end was asked to tell of responses, but only of several together.
+    #[inline]
+    pub fn is_coalescing(&self) -> bool {
+        self.asked && self.coalesce > 1 && self.ring.outstanding() > 1
     }
 
     /// Slots that were pushed and whose response was not taken.

@@ -7,7 +7,7 @@ use super::{Busy, Entry, Left, Slot, TxFeatures, TxQueue, IDLE, MULTICAST, NONE}
 use crate::grant::Access;
 use crate::host::{Platform, NO_REF};
 use crate::net::host::{Fragment, Host, Packet};
-use crate::net::types::{Checksum, GsoType, Meta};
+use crate::net::types::{Checksum, GsoType, Meta, Violation};
 use crate::net::wire::{self, ExtraInfo, TxRequest};
 use crate::ring::Draft;
 use crate::shared::{SharedMemory, PAGE_SIZE};
@@ -15,7 +15,8 @@ use crate::shared::{SharedMemory, PAGE_SIZE};
 impl<H: Host> TxQueue<H> {
     /// Writes a packet into the ring. The back end sees it after [`push`](Self::push).
     ///
-    /// A packet that is not taken comes back with the reason, and nothing has changed.
+    /// A packet that is not taken comes back with the reason, and nothing has changed, unless the back end
+    /// uses a grant that it was not told of: then the queue is broken, and [`reap`](Self::reap) says so.
     #[inline]
     pub fn submit(&mut self, packet: H::Packet, meta: &Meta) -> Result<(), (H::Packet, Busy)> {
         if self.closed {
@@ -122,10 +123,12 @@ impl<H: Host> TxQueue<H> {
             }
             if !self.host.end(slot.gref) {
                 // It was never told of the grant. What it holds is left to the host.
-                super::abandon(&self.host, slot.gref, packet, slot.fragment);
+                let (id, gref) = (index as u16, slot.gref);
+                super::abandon(&self.host, gref, packet, slot.fragment);
                 slot.gref = NO_REF;
                 self.closed = true;
                 self.broken = true;
+                self.untold = Some(Violation::Held { id, gref });
             }
             slot.fragment = IDLE;
             slot.link = self.idle;
@@ -167,6 +170,9 @@ impl<H: Host> Writer<'_, H> {
         }
         let next = fragments.next();
         if next.is_some() {
+            if !features.sg {
+                return Err(Busy::Unsupported);
+            }
             flags |= wire::NETTXF_MORE_DATA;
         }
         self.fragment(&first, 1, flags, total as u16)?;
@@ -175,7 +181,6 @@ impl<H: Host> Writer<'_, H> {
         }
         let (count, sum) = match next {
             None => (1, first.len),
-            Some(_) if !features.sg => return Err(Busy::Unsupported),
             Some(second) => self.rest(second, fragments, first.len)?,
         };
         if sum == total {

@@ -41,8 +41,8 @@ struct Model {
     /// Responses below it were taken.
     taken: u32,
     waiting: BTreeMap<u16, Waiting>,
-    /// Packets inside: slots that wait, the worst status, the frames.
-    packets: BTreeMap<u64, (usize, Outcome, Vec<u64>)>,
+    /// Packets inside: slots that wait, the worst status, the frames, the first slot's id.
+    packets: BTreeMap<u64, (usize, Outcome, Vec<u64>, u16)>,
     extras: u32,
     /// Frames for copies.
     pages: Vec<u64>,
@@ -51,6 +51,7 @@ struct Model {
 impl Model {
     /// Reads what the engine wrote for a packet that it took, and checks every bit of it.
     fn submitted(&mut self, packet: &SimPacket, meta: &Meta, hash: bool) {
+        let first = self.memory.word(self.written, 2) as u16;
         let mut at = self.written;
         let mut next = |memory: &Memory| {
             at = at.wrapping_add(1);
@@ -97,7 +98,7 @@ impl Model {
         }
         self.written = at;
         let frames = packet.pieces.iter().map(|piece| piece.gfn).collect();
-        let state = (packet.pieces.len(), Outcome::Sent, frames);
+        let state = (packet.pieces.len(), Outcome::Sent, frames, first);
         self.packets.insert(packet.tag, state);
     }
 
@@ -155,7 +156,7 @@ impl Model {
             }
             self.waiting.remove(&id);
             let Some(tag) = tag else { continue };
-            let (left, worst, _) = self.packets.get_mut(&tag).expect("it is inside");
+            let (left, worst, ..) = self.packets.get_mut(&tag).expect("it is inside");
             *left -= 1;
             *worst = match (status as u16 as i16, *worst) {
                 (0, worst) => worst,
@@ -170,10 +171,34 @@ impl Model {
         (done, None)
     }
 
+    /// Entries of the ring that are free.
+    fn free(&self) -> u32 {
+        ENTRIES - self.written.wrapping_sub(self.taken)
+    }
+
+    /// Packets whose first slot is answered and others are not: they keep its id.
+    fn partly(&self) -> u32 {
+        let answered = |(tag, packet): &(&u64, &(_, _, _, u16))| {
+            let waiting = self.waiting.get(&packet.3);
+            waiting.and_then(|waiting| waiting.tag) != Some(**tag)
+        };
+        self.packets.iter().filter(answered).count() as u32
+    }
+
+    /// Ids that are free.
+    fn ids(&self) -> u32 {
+        ENTRIES - self.waiting.len() as u32 - self.partly()
+    }
+
+    /// Whether no data was passed off as extra information, whose ids then stay taken.
+    fn is_honest(&self) -> bool {
+        self.waiting.len() as u32 + self.extras == ENTRIES - self.free()
+    }
+
     /// No frame is granted but those of packets inside, and those for copies.
     fn check_grants(&self) {
         let mut inside = self.pages.clone();
-        for (_, _, frames) in self.packets.values() {
+        for (_, _, frames, _) in self.packets.values() {
             inside.extend(frames);
         }
         inside.sort_unstable();
@@ -368,10 +393,10 @@ fn script(seed: u64) -> Ending {
         match rng.below(9) {
             0..=3 => {
                 let (packet, meta) = (packet(rng, &sim, tag), meta(rng));
-                let room = ENTRIES - model.written.wrapping_sub(model.taken);
-                assert_eq!(queue.room(), room);
-                let ids = ENTRIES as usize - model.waiting.len();
-                let fit = fits(&packet, &meta, features.hash, room);
+                let (free, room) = (model.free(), queue.room());
+                assert_eq!(room, free.saturating_sub(model.partly()));
+                let fit = fits(&packet, &meta, features.hash, free);
+                let safe = fits(&packet, &meta, features.hash, room).is_none();
                 match (queue.submit(packet.clone(), &meta), fit) {
                     (Ok(()), None) => {
                         model.submitted(&packet, &meta, features.hash);
@@ -383,8 +408,10 @@ fn script(seed: u64) -> Ending {
                         let flaws = [why, Busy::Ring, Busy::TooLong];
                         assert!(flaws.contains(&busy), "{busy:?}, not {why:?}");
                     }
-                    // A back end that passed data off as extra information has kept the ids.
-                    (Err((_, Busy::Ring)), None) => assert!(packet.pieces.len() > ids),
+                    (Err((_, Busy::Ring)), None) => {
+                        assert!(packet.pieces.len() as u32 > model.ids());
+                        assert!(!safe || !model.is_honest());
+                    }
                     (result, fit) => panic!("{:?}, not {fit:?}", result.map_err(|e| e.1)),
                 }
             }
@@ -416,13 +443,11 @@ fn script(seed: u64) -> Ending {
                     ..Meta::default()
                 };
                 let len = bytes.len() as u32;
-                let room = ENTRIES - model.written.wrapping_sub(model.taken);
-                let ids = ENTRIES as usize - model.waiting.len();
                 let hash = hash && features.hash;
                 let fits = !model.pages.is_empty()
                     && (14..=COPY_MAX).contains(&len)
-                    && room > u32::from(hash)
-                    && ids > 0;
+                    && model.free() > u32::from(hash)
+                    && model.ids() > 0;
                 let copied = queue.submit_copy(len, &meta, |page, at| {
                     page.write(at, &bytes);
                     true

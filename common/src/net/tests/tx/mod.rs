@@ -9,6 +9,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use crate::net::sim::{payload, tx, Sim, SimPacket, TxBack};
+use crate::net::tx::MAX_SLOTS;
 use crate::net::wire::{self, EXTRA_TYPE_GSO, EXTRA_TYPE_HASH};
 use crate::net::{
     Busy, Checksum, Gso, GsoType, Hash, HashType, Meta, Outcome, TxFeatures, TxQueue,
@@ -264,6 +265,32 @@ fn a_full_ring_takes_nothing_by_halves() {
 }
 
 #[test]
+fn packets_of_which_only_the_beginning_is_answered_need_their_ids() {
+    let (sim, mut queue, mut back) = new(ALL);
+    let mut packets = 0;
+    while queue.has_room() {
+        let packet = sim.packet(packets, &[(0, 100); 2]);
+        queue.submit(packet, &PLAIN).unwrap();
+        let _ = queue.push();
+        let sent = back.take().unwrap();
+        back.answer(sent.slots[0].id, wire::RSP_OKAY);
+        let _ = back.push();
+        assert!(reap(&mut queue).is_empty());
+        packets += 1;
+    }
+    // Each has one entry of the ring and two ids.
+    assert_eq!(packets, 256 / 2 - u64::from(MAX_SLOTS) / 2 + 1);
+    let longest = sim.packet(packets, &[(0, 100); 18]);
+    queue.submit(longest, &PLAIN).unwrap();
+    assert_eq!(queue.room(), 0);
+    let (_, busy) = queue
+        .submit(sim.packet(100, &[(0, 100)]), &PLAIN)
+        .unwrap_err();
+    assert_eq!(busy, Busy::Ring);
+    clean(&sim, queue);
+}
+
+#[test]
 fn the_worst_status_of_a_packet_counts() {
     let (sim, mut queue, mut back) = new(ALL);
     for (statuses, outcome) in [
@@ -338,6 +365,27 @@ fn notifications_can_wait_for_a_batch() {
     back.answer_all(&sent, wire::RSP_OKAY);
     assert!(back.push());
     assert_eq!(reap(&mut queue).len(), 2);
+    clean(&sim, queue);
+}
+
+#[test]
+fn who_waits_for_several_answers_is_known() {
+    let (sim, mut queue, mut back) = new(ALL);
+    queue.set_coalesce(3);
+    assert!(!queue.is_coalescing());
+    for tag in 0..2 {
+        queue.submit(sim.packet(tag, &[(0, 100)]), &PLAIN).unwrap();
+    }
+    let _ = queue.push();
+    assert!(reap(&mut queue).is_empty());
+    // Both answers are due before it is told of the first.
+    assert!(queue.is_coalescing());
+    let first = back.take().unwrap().slots[0].id;
+    back.answer(first, wire::RSP_OKAY);
+    assert!(!back.push());
+    assert_eq!(reap(&mut queue).len(), 1);
+    // Of the last one it is told at once.
+    assert!(!queue.is_coalescing());
     clean(&sim, queue);
 }
 

@@ -5,6 +5,7 @@ use std::vec::Vec;
 
 use super::{clean, new, ALL, GSO, PLAIN};
 use crate::net::sim::{Sim, TxBack};
+use crate::net::tx::Reaped;
 use crate::net::{wire, Busy, Meta, Violation};
 use crate::ring::RingError;
 
@@ -114,4 +115,22 @@ fn what_is_still_mapped_is_left_to_the_host() {
     assert_eq!((sim.grants(), sim.abandoned(), sim.claimed()), (1, 1, 1));
     sim.unmap(gref);
     clean(&sim, queue);
+}
+
+#[test]
+fn a_grant_that_is_used_before_it_is_told_breaks_the_queue() {
+    let (sim, mut queue, _back) = new(ALL);
+    sim.map_at_once();
+    let (_, busy) = queue
+        .submit(sim.packet(1, &[(0, 60), (0, 5000)]), &PLAIN)
+        .unwrap_err();
+    assert_eq!(busy, Busy::Malformed);
+    assert!(queue.is_broken());
+    let violation = queue.reap(false, |_, _| unreachable!()).unwrap_err();
+    assert!(matches!(violation, Violation::Held { .. }), "{violation}");
+    assert_eq!(
+        queue.reap(false, |_, _| unreachable!()),
+        Ok(Reaped::default())
+    );
+    assert_eq!((sim.grants(), sim.abandoned()), (1, 1));
 }
