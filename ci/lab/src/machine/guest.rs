@@ -8,6 +8,7 @@ use anyhow::{bail, Context as _, Result};
 use portico_agent::proto::{Driver, Fault, Hello, Op, Reply};
 use serde::Serialize;
 
+use super::verdict::judge_guest;
 use super::{Failure, Machine, Verdict, Vif};
 
 /// A guest may take this long to come up before it counts as hung.
@@ -309,8 +310,8 @@ impl Machine {
         }
         let mut failure = Failure::new(&format!("{guest}: {error:#}"), &self.logs);
         if let Ok(console) = self.console(guest) {
-            if failure.verdict == Verdict::Unknown && console.contains("Kernel panic") {
-                failure.verdict = Verdict::GuestPanic;
+            if failure.verdict == Verdict::Unknown {
+                failure.verdict = judge_guest(&console);
             }
             let lines: Vec<&str> = console.lines().collect();
             let from = lines.len().saturating_sub(30);

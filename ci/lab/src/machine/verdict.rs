@@ -14,7 +14,8 @@ const TAIL: usize = 25;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// The emulator's: a guest fell over an instruction of Xen itself. Worth one more try.
+    /// The emulator's: a guest fell over an instruction of Xen itself, or over one that its kernel had replaced
+    /// already. Worth one more try.
     Emulator,
     /// The hypervisor or dom0 died.
     Panic,
@@ -72,7 +73,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match self.verdict {
             Verdict::Emulator => {
-                "a guest triple-faulted inside Xen's own text, which is a fault of the emulator"
+                "a guest triple-faulted inside Xen's own text, or fell over code that it had just patched, which is a fault of the emulator"
             }
             Verdict::Panic => "the hypervisor or dom0 died; the console shows how",
             Verdict::GuestPanic => "the guest's kernel died; its console shows how",
@@ -102,6 +103,18 @@ pub(super) fn judge(console: &str) -> Verdict {
     }
 }
 
+/// Looks through the console of a guest that has died.
+pub(super) fn judge_guest(console: &str) -> Verdict {
+    // Where a kernel patches itself there is a breakpoint for a moment. An emulated processor may still
+    // run it when the kernel is done with it. With a module of ours loaded, nothing is excused.
+    let patching = console.contains("Oops: int3") && !console.contains("portico: loading");
+    match console.contains("Kernel panic") {
+        true if patching => Verdict::Emulator,
+        true => Verdict::GuestPanic,
+        false => Verdict::Unknown,
+    }
+}
+
 /// A triple fault whose dumped instruction pointer lies in Xen's text (`xen/include/asm-x86/config.h`:
 /// 1 GiB from 0xffff82d040000000), where no guest can be.
 fn emulator_fault(console: &str) -> bool {
@@ -126,6 +139,15 @@ fn emulator_fault(console: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_breakpoint_of_the_kernel_itself_is_the_emulators() {
+        let died = "Oops: int3: 0000 [#1] SMP\nKernel panic - not syncing";
+        assert_eq!(judge_guest(died), Verdict::Emulator);
+        let ours = format!("portico: loading out-of-tree module\n{died}");
+        assert_eq!(judge_guest(&ours), Verdict::GuestPanic);
+        assert_eq!(judge_guest("all is well"), Verdict::Unknown);
+    }
 
     #[test]
     fn the_emulators_fault_is_told_from_a_guests() {
