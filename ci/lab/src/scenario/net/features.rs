@@ -193,6 +193,9 @@ pub(in super::super) fn run(ctx: &Context, driver: Driver, full: bool) -> Result
     stage.case("guest to guest", |machine, facts| {
         two_guests(machine, driver, load, facts)
     })?;
+    stage.case("trusted=0", |machine, facts| {
+        untrusted(machine, driver, load, facts)
+    })?;
     stage.case("netconsole", |machine, facts| {
         console::netconsole(machine, driver, facts)
     })?;
@@ -351,6 +354,31 @@ fn two_guests(machine: &mut Machine, driver: Driver, load: Load, facts: &mut Fac
             facts.insert("ports".into(), seen.stdout.lines().count().into());
             Ok(())
         })
+    })
+}
+
+/// A back end that must see nothing but packets.
+fn untrusted(machine: &mut Machine, driver: Driver, load: Load, facts: &mut Facts) -> Result<()> {
+    machine.bridge(1500)?;
+    let mut spec = GuestSpec::new("untrusted", GuestType::Hvm, driver);
+    spec.modules.clear();
+    with_guest(machine, &spec, facts, |machine, guest, facts| {
+        let vif = eth0();
+        let how = (driver, "trusted=0");
+        machine.switch_driver(guest, &Device::Vif(vif.clone()), how, false)?;
+        driven_by(machine, guest, ETH0, facts)?;
+        machine.at(guest).set_link(&vif.link("eth0"))?;
+        let words = match driver {
+            Driver::Stock => "bouncing transmitted data",
+            Driver::Ours => "bounce buffer: enabled",
+        };
+        let said = machine.at(guest).kernel_log(0)?.lines;
+        ensure!(
+            said.iter().any(|line| line.text.contains(words)),
+            "the driver does not say: {words}"
+        );
+        traffic::verified(machine, guest, DOM0, load, facts)?;
+        quiet_counters(&machine.at(guest).link("eth0")?)
     })
 }
 
