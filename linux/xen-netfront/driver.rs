@@ -5,11 +5,7 @@
 //! xenbus calls [`probe`](xenbus::Driver::probe), then `otherend_changed` whenever the back end's state
 //! changes, `resume` after the domain was restored, and `remove`.
 
-use kernel::{
-    device::Core,
-    prelude::*,
-    sync::{atomic::Relaxed, Arc},
-};
+use kernel::{device::Core, prelude::*, sync::Arc};
 use portico::{
     work::Delayed,
     xenbus::{self, Device, State},
@@ -51,7 +47,6 @@ impl xenbus::Driver for Netfront {
 
     fn otherend_changed(dev: &Device<Core<'_>>, this: Pin<&Self>, state: State) {
         let front = &this.front;
-        front.net.data().peer.store(state as u32, Relaxed);
         match Step::next(dev.state(), state) {
             Step::Wait => {}
             Step::SetUp | Step::Connect => {

@@ -47,8 +47,6 @@ const TX_FRAMES: u32 = 32;
 #[pin_data]
 pub(crate) struct Shared {
     pub(crate) xenbus: ARef<Device>,
-    /// The state of the back end as it was last heard of.
-    pub(crate) peer: Atomic<u32>,
     /// What the back end offers.
     #[pin]
     pub(crate) offer: Mutex<Offer>,
@@ -65,7 +63,6 @@ impl Shared {
     pub(crate) fn new(xenbus: ARef<Device>, queues: u32) -> impl PinInit<Self> {
         pin_init!(Self {
             xenbus,
-            peer: Atomic::new(State::Unknown as u32),
             offer <- new_mutex!(Offer::default(), "Shared::offer"),
             tx_frames: Atomic::new(TX_FRAMES),
             wanted <- new_mutex!(Wanted::new(queues), "Shared::wanted"),

@@ -5,7 +5,10 @@
 //! The back end leaves it when it is asked to while the device works: by the key `xdp-headroom`, and the
 //! states `Reconfiguring` and `Reconfigured`.
 
-use kernel::{prelude::*, sync::atomic::Relaxed};
+use kernel::{
+    prelude::*,
+    time::{delay::fsleep, Delta},
+};
 use portico::{
     net::{NetDevice, XdpKind, XDP_HEADROOM, XDP_MAX_LEN},
     xenbus::State,
@@ -16,6 +19,9 @@ use crate::{front, net::Net};
 /// The longest MTU under a program that takes frames in one page only: a frame has an Ethernet header with a
 /// VLAN tag in front of it.
 pub(crate) const MAX_MTU: u32 = XDP_MAX_LEN - 18;
+
+/// How long the back end is given, in milliseconds, where it cannot be seen what it does.
+const BLIND_MS: i64 = 100;
 
 /// How much room frames are to have now, in bytes.
 pub(crate) fn headroom(on: bool) -> u16 {
@@ -56,10 +62,14 @@ pub(crate) fn change(
     }
     let told = shared.xenbus.write("xdp-headroom", headroom(on));
     told.map_err(|error| (error, c"the store cannot be written"))?;
+    let reconfigured = || shared.xenbus.backend_state() == State::Reconfigured;
+    // Linux' back end stays in that state from the first time on.
+    let blind = reconfigured();
     shared.xenbus.switch_state(State::Reconfiguring);
-    let done = front::wait(front::ANSWER_MS, || {
-        shared.peer.load(Relaxed) == State::Reconfigured as u32
-    });
+    if blind {
+        fsleep(Delta::from_millis(BLIND_MS));
+    }
+    let done = front::wait(front::ANSWER_MS, reconfigured);
     // Unless the device is being closed.
     if shared.xenbus.state() == State::Reconfiguring {
         shared.xenbus.switch_state(State::Connected);

@@ -3,7 +3,14 @@
 //! The device.
 
 use core::{fmt, marker::PhantomData, ptr::NonNull};
-use kernel::{device, error::to_result, prelude::*, sync::aref::AlwaysRefCounted, types::Opaque};
+use kernel::{
+    device,
+    error::to_result,
+    prelude::*,
+    str::{BStr, CString},
+    sync::aref::AlwaysRefCounted,
+    types::Opaque,
+};
 use portico_bindings as bindings;
 
 use super::{state_from_raw, Node, OtherEnd, State, Value};
@@ -62,6 +69,20 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     pub fn closed(&self) {
         // SAFETY: the device is valid.
         unsafe { bindings::xenbus_frontend_closed(self.as_raw()) };
+    }
+
+    /// The state of the back end as the store has it now, where the key `backend` leads. Sleeps.
+    pub fn backend_state(&self) -> State {
+        let Ok(Some(path)) = self.read("backend") else {
+            return State::Unknown;
+        };
+        let Ok(path) = CString::try_from_fmt(fmt!("{}", BStr::from_bytes(&path))) else {
+            return State::Unknown;
+        };
+        // SAFETY: the device is valid, and the path is NUL-terminated.
+        state_from_raw(unsafe {
+            bindings::xenbus_read_driver_state(self.as_raw(), path.as_char_ptr())
+        })
     }
 
     /// The device's own directory.
