@@ -13,7 +13,7 @@ use crate::part::Tally;
 use crate::report::Facts;
 
 use super::super::life::{same_as_before, Before};
-use super::super::stage::{wait_for, with_guest_that_may_say, Stage};
+use super::super::stage::{wait_for, with_guest_that_may_say, Stage, STOCK_SAYS};
 use super::super::{driven_by, ETH0};
 use super::traffic::{self, eth0, DOM0, LITTLE};
 
@@ -21,10 +21,6 @@ const SHORT: Duration = Duration::from_secs(30);
 
 /// How long a connection may take to go on: its sender waits longer after each try.
 const GO_ON: Duration = Duration::from_secs(60);
-
-/// What the stock driver makes its kernel say when it gives up what was not sent yet: it takes a
-/// reference of a page that belongs to a slab, which has none.
-const STOCK_SAYS: &[&str] = &["xennet_disconnect_backend", "Call Trace"];
 
 pub(in super::super) fn run(ctx: &Context, driver: Driver, full: bool) -> Result<Tally> {
     let mut stage = Stage::new(ctx, "net-life", driver, |machine| machine.bridge(1500))?;
