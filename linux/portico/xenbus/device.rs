@@ -79,6 +79,11 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
         let Ok(path) = CString::try_from_fmt(fmt!("{}", BStr::from_bytes(&path))) else {
             return State::Unknown;
         };
+        self.state_at(&path)
+    }
+
+    /// The state that the store has for the device at this path.
+    fn state_at(&self, path: &CStr) -> State {
         // SAFETY: the device is valid, and the path is NUL-terminated.
         state_from_raw(unsafe {
             bindings::xenbus_read_driver_state(self.as_raw(), path.as_char_ptr())
@@ -169,10 +174,7 @@ impl Device<device::Core<'_>> {
         let Some(path) = self.otherend() else {
             return State::Unknown;
         };
-        // SAFETY: the device is valid, and the path is NUL-terminated.
-        state_from_raw(unsafe {
-            bindings::xenbus_read_driver_state(self.as_raw(), path.as_char_ptr())
-        })
+        self.state_at(path)
     }
 
     /// Takes an event channel that the other end's domain can bind to. See [`crate::event`].
