@@ -47,6 +47,29 @@ void portico_netdev_set_mtu(struct net_device *dev, unsigned int mtu)
 }
 EXPORT_SYMBOL_GPL(portico_netdev_set_mtu);
 
+/*
+ * Copies the multicast addresses that somebody listens to, up to `max`, and
+ * returns how many there are; negative: somebody listens to all.
+ */
+int portico_netdev_multicast(struct net_device *dev, u8 (*to)[ETH_ALEN],
+			     unsigned int max)
+{
+	struct netdev_hw_addr *ha;
+	unsigned int n = 0;
+
+	if (READ_ONCE(dev->flags) & (IFF_PROMISC | IFF_ALLMULTI))
+		return -1;
+	netif_addr_lock_bh(dev);
+	netdev_for_each_mc_addr(ha, dev) {
+		if (n < max)
+			ether_addr_copy(to[n], ha->addr);
+		n++;
+	}
+	netif_addr_unlock_bh(dev);
+	return n;
+}
+EXPORT_SYMBOL_GPL(portico_netdev_multicast);
+
 struct netdev_queue *portico_netdev_tx_queue(struct net_device *dev,
 					     unsigned int index)
 {

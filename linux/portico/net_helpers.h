@@ -51,6 +51,8 @@ void portico_netdev_setup(struct net_device *dev,
 			  const struct portico_netdev_setup *setup);
 void portico_netdev_set_mac(struct net_device *dev, const u8 *mac);
 void portico_netdev_set_mtu(struct net_device *dev, unsigned int mtu);
+int portico_netdev_multicast(struct net_device *dev, u8 (*to)[ETH_ALEN],
+			     unsigned int max);
 struct netdev_queue *portico_netdev_tx_queue(struct net_device *dev,
 					     unsigned int index);
 void portico_netdev_set_napi(struct net_device *dev, unsigned int index,

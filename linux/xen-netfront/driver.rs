@@ -58,7 +58,7 @@ impl xenbus::Driver for Netfront {
             Step::Update => front.connected(dev),
             Step::Close => {
                 front.give_up();
-                dev.closed();
+                front.closed(dev);
             }
         }
     }

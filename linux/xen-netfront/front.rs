@@ -31,6 +31,7 @@ use portico_core::{
 };
 
 use crate::{
+    multicast,
     net::{Events, Listener, Net, NetQueue, Shared},
     params::{self, MAX_QUEUES_LIMIT},
     rx::{RxLink, RxLive},
@@ -158,7 +159,7 @@ fn forget(node: &Node<'_>) -> Result {
         "ctrl-ring-ref",
         "event-channel-ctrl",
         "xdp-headroom",
-        "request-multicast-control",
+        negotiate::REQUEST_MULTICAST,
     ] {
         node.remove(key)?;
     }
@@ -414,20 +415,33 @@ impl Front {
                     dev_warn!(dev, "the back end does not answer: it is left alone\n");
                 }
             }
-            dev.closed();
+            self.closed(dev);
         }
         wait(ANSWER_MS, || gone(dev.otherend_state()));
-        // The stock driver does not know of the control ring, and Linux' back end connects to nothing where
-        // that cannot be mapped.
-        for key in ["ctrl-ring-ref", "event-channel-ctrl"] {
-            // The toolstack may have removed them all.
-            if !matches!(dev.read(key), Ok(Some(_))) {
-                continue;
-            }
-            if let Err(error) = dev.remove(key) {
-                dev_warn!(dev, "{key} stays in the store: {error:?}\n");
+    }
+
+    /// Lets go of the back end, after [`give_up`](Self::give_up). What the stock driver does not know of must not
+    /// be left to it, or to the next kernel: Linux' back end connects to nothing where it cannot map the control
+    /// ring, and sends no multicast packets where it is to filter them.
+    pub(crate) fn closed(&self, dev: &Device<Core<'_>>) {
+        {
+            // Nobody is about to write them.
+            let _rtnl = Rtnl::lock();
+            for key in [
+                "ctrl-ring-ref",
+                "event-channel-ctrl",
+                negotiate::REQUEST_MULTICAST,
+            ] {
+                // The toolstack may have removed them all.
+                if !matches!(dev.read(key), Ok(Some(_))) {
+                    continue;
+                }
+                if let Err(error) = dev.remove(key) {
+                    dev_warn!(dev, "{key} stays in the store: {error:?}\n");
+                }
             }
         }
+        dev.closed();
     }
 
     /// Unregisters the device, if it is shown.
@@ -442,6 +456,10 @@ impl Front {
             self.net.set_carrier(negotiate::carrier(&keys));
         }
         spread::restore(&self.net);
+        let told = multicast::connected(&self.net, &Rtnl::lock());
+        if let Err(error) = told {
+            dev_warn!(dev, "multicast packets are not filtered: {error:?}\n");
+        }
         if self.net.has_carrier() {
             self.net.notify_peers();
         }

@@ -30,6 +30,7 @@ use portico_core::net::{
 use crate::{
     attributes::{RxbufCur, RxbufMax, RxbufMin},
     counters::{self, Counters},
+    multicast,
     rx::{self, RxLink},
     spread::{self, Control, Wanted, TABLE_LEN},
     tx::{self, TxLink},
@@ -250,6 +251,10 @@ impl Operations for Net {
             wanted.on = hash;
         }
         Ok(())
+    }
+
+    fn set_rx_mode(dev: &NetDevice<Self>, rtnl: &Rtnl) -> Result {
+        multicast::update(dev, rtnl)
     }
 
     fn tx_timeout(dev: &NetDevice<Self>, index: u32) {

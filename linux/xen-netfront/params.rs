@@ -42,7 +42,6 @@ pub(crate) fn trusted() -> bool {
 pub(crate) fn now() -> Params {
     Params {
         max_queues: MAX_QUEUES.get().clamp(1, MAX_QUEUES_LIMIT),
-        multicast: false,
         ctrl: true,
     }
 }

@@ -15,7 +15,7 @@ use portico::{
     host::Host,
     net::{
         irqs_disabled, BhOff, Copied, Outgoing, Queue, SkBuff, TxQueue as Stack, XdpFrame,
-        XdpFrames,
+        XdpFrames, MAC_LEN,
     },
     work::Delayed,
 };
@@ -26,6 +26,7 @@ use portico_core::net::{
 };
 
 use crate::{
+    multicast::Listening,
     net::{Net, NetQueue},
     works::{Again, Attend},
 };
@@ -57,6 +58,7 @@ pub(crate) struct TxLive {
     again: Arc<Delayed<Again>>,
     /// How the back end broke the protocol, until somebody has said so.
     violation: Option<Violation>,
+    pub(crate) listening: Listening,
 }
 
 /// What was done with a packet.
@@ -87,6 +89,7 @@ impl TxLive {
             attend,
             again,
             violation: None,
+            listening: Listening::default(),
         }
     }
 
@@ -328,6 +331,37 @@ impl TxLive {
             stack.stop();
             // Whatever was answered before the stop was seen by nobody else.
             self.reap(queue, stack, true, None);
+        }
+    }
+}
+
+impl TxLive {
+    /// Tells the back end of the multicast addresses to which it is to send packets. `None`: it has not taken
+    /// all of them yet; `Some(false)`: it does not.
+    pub(crate) fn tell_multicast(
+        &mut self,
+        queue: &Queue<Net>,
+        stack: Stack<'_>,
+        wanted: &[[u8; MAC_LEN]],
+    ) -> Option<bool> {
+        self.reap(queue, stack, false, None);
+        if self.queue.stats().multicast_failed != 0 {
+            return Some(false);
+        }
+        let ring = &mut self.queue;
+        let told = self.listening.told.update(wanted, |addr, pass| {
+            // The stack is not to be stopped by it.
+            if ring.room() < 2 * MAX_SLOTS {
+                return Err(Busy::Ring);
+            }
+            ring.multicast(addr, pass)
+        });
+        self.push(queue, stack);
+        match told {
+            Ok(()) if self.queue.multicast_waits() => None,
+            Ok(()) => Some(true),
+            Err(Busy::Ring) => None,
+            Err(_) => Some(false),
         }
     }
 }

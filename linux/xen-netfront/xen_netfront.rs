@@ -15,6 +15,7 @@
 //! | [`tx`] | sending |
 //! | [`rx`] | receiving |
 //! | [`spread`] | how the back end spreads packets over the queues |
+//! | [`multicast`] | which multicast packets the back end sends |
 //! | [`xdp`] | what XDP programs need of the back end |
 //! | [`counters`] | what `ethtool -S` shows |
 //! | [`attributes`] | files under `/sys/class/net` |
@@ -23,6 +24,7 @@ mod attributes;
 mod counters;
 mod driver;
 mod front;
+mod multicast;
 mod net;
 mod params;
 mod rx;

@@ -11,6 +11,8 @@ use crate::xenbus::{KeyError, Keys, Problem, NUMBER_LEN};
 
 /// `mtu` where the tool stack says nothing, in bytes of payload.
 pub const DEFAULT_MTU: u32 = 1500;
+/// The front end's key for [`Offer::multicast`]: 0 or 1, at any time. As without it, 0 at first.
+pub const REQUEST_MULTICAST: &str = "request-multicast-control";
 /// The least that IPv4 works with, in bytes.
 const MIN_MTU: u64 = 68;
 /// With its header a packet fits [`MAX_TX_SIZE`](wire::MAX_TX_SIZE).
@@ -21,8 +23,6 @@ const MAX_MTU: u64 = (wire::MAX_TX_SIZE - wire::ETH_HLEN) as u64;
 pub struct Params {
     /// Queues of one device.
     pub max_queues: u32,
-    /// Let the back end filter multicast packets.
-    pub multicast: bool,
     /// Spread received packets by hash: use the control ring.
     pub ctrl: bool,
 }
@@ -100,10 +100,9 @@ pub struct Offer {
     pub ip_csum: bool,
     /// `feature-ipv6-csum-offload`: it fills in checksums of IPv6.
     pub ipv6_csum: bool,
-    /// `feature-multicast-control`.
+    /// `feature-multicast-control`, and `feature-dynamic-multicast-control`: the back end sends no multicast
+    /// packets but those to addresses that it was told of, while [`REQUEST_MULTICAST`] is 1.
     pub multicast: bool,
-    /// `feature-dynamic-multicast-control`: `request-multicast-control` may change at any time.
-    pub dynamic_multicast: bool,
     /// `feature-ctrl-ring`.
     pub ctrl_ring: bool,
     /// `feature-xdp-headroom`.
@@ -121,7 +120,6 @@ impl Offer {
             });
         }
         let sg = keys.feature("feature-sg");
-        let multicast = keys.feature("feature-multicast-control");
         Ok(Self {
             max_queues: keys.number("multi-queue-max-queues").ok(),
             split_event_channels: keys.feature("feature-split-event-channels"),
@@ -131,8 +129,8 @@ impl Offer {
             gso_tcpv6: sg && keys.feature("feature-gso-tcpv6"),
             ip_csum: !keys.feature("feature-no-csum-offload"),
             ipv6_csum: keys.feature("feature-ipv6-csum-offload"),
-            multicast,
-            dynamic_multicast: multicast && keys.feature("feature-dynamic-multicast-control"),
+            multicast: keys.feature("feature-multicast-control")
+                && keys.feature("feature-dynamic-multicast-control"),
             ctrl_ring: keys.feature("feature-ctrl-ring"),
             xdp_headroom: keys.feature("feature-xdp-headroom"),
         })
@@ -165,8 +163,6 @@ pub struct Shape {
     pub split_event_channels: bool,
     /// There is a control ring.
     pub ctrl: bool,
-    /// The back end filters multicast packets.
-    pub multicast: bool,
     /// The back end knows of several queues, so it is told how many there are.
     pub tell_queues: bool,
     /// The back end can leave room for XDP, so it is told how much.
@@ -182,7 +178,6 @@ impl Shape {
             queues: offer.max_queues.unwrap_or(1).min(limit).max(1) as u32,
             split_event_channels: offer.split_event_channels,
             ctrl: params.ctrl && offer.ctrl_ring,
-            multicast: params.multicast && offer.multicast,
             tell_queues: offer.max_queues.is_some(),
             tell_headroom: offer.xdp_headroom,
         }
@@ -267,9 +262,6 @@ pub fn publish<E>(
             format_args!("xdp-headroom"),
             format_args!("{}", headroom.min(wire::MAX_XDP_HEADROOM)),
         )?;
-    }
-    if shape.multicast {
-        put(format_args!("request-multicast-control"), format_args!("1"))?;
     }
     for key in [
         "request-rx-copy",

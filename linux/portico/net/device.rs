@@ -244,6 +244,16 @@ impl<T: Operations> NetDevice<T> {
         unsafe { bindings::portico_netdev_set_mac(self.as_raw(), mac.as_ptr()) };
     }
 
+    /// Copies the multicast addresses that somebody listens to, as many as `to` has room for, and says how
+    /// many there are. `None`: somebody listens to all.
+    pub fn multicast_addresses(&self, to: &mut [[u8; MAC_LEN]]) -> Option<usize> {
+        let max = u32::try_from(to.len()).unwrap_or(u32::MAX);
+        // SAFETY: by the invariants; there is room for `max` addresses.
+        let count =
+            unsafe { bindings::portico_netdev_multicast(self.as_raw(), to.as_mut_ptr(), max) };
+        usize::try_from(count).ok()
+    }
+
     /// The MTU in bytes.
     pub fn mtu(&self) -> u32 {
         // SAFETY: a `u32`.

@@ -37,7 +37,7 @@ pub enum Polled {
 ///
 /// Under the RTNL, so one at a time, and they may sleep: [`open`](Self::open), [`stop`](Self::stop),
 /// [`change_mtu`](Self::change_mtu), [`fix_features`](Self::fix_features),
-/// [`set_features`](Self::set_features), those of ethtool. [`start_xmit`](Self::start_xmit) runs under
+/// [`set_features`](Self::set_features), [`set_rx_mode`](Self::set_rx_mode), those of ethtool. [`start_xmit`](Self::start_xmit) runs under
 /// the lock of its transmit queue, [`poll`](Self::poll) once per queue; both with softirqs or interrupts off.
 #[vtable]
 pub trait Operations: Sized + 'static {
@@ -109,6 +109,13 @@ pub trait Operations: Sized + 'static {
     /// The features are about to be changed to these.
     fn set_features(dev: &NetDevice<Self>, features: Features) -> Result {
         let _ = (dev, features);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// What is to be received has changed, such as [`NetDevice::multicast_addresses`]; or the interface went
+    /// up. After an error the stack tries again, for some seconds.
+    fn set_rx_mode(dev: &NetDevice<Self>, rtnl: &Rtnl) -> Result {
+        let _ = (dev, rtnl);
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 

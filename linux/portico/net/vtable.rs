@@ -153,6 +153,19 @@ impl<T: Operations> Vtable<T> {
 
     /// # Safety
     ///
+    /// See the module. RTNL.
+    unsafe extern "C" fn set_rx_mode(
+        dev: *mut bindings::net_device,
+        _unicast: *mut bindings::netdev_hw_addr_list,
+        _multicast: *mut bindings::netdev_hw_addr_list,
+    ) -> c_int {
+        // SAFETY: by the module's promises.
+        let (dev, rtnl) = unsafe { (NetDevice::from_raw(dev), Rtnl::held()) };
+        from_result(|| T::set_rx_mode(dev, &rtnl).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
     /// See the module.
     unsafe extern "C" fn tx_timeout(dev: *mut bindings::net_device, queue: c_uint) {
         // SAFETY: by the module's promises.
@@ -265,6 +278,11 @@ impl<T: Operations> Vtable<T> {
         },
         ndo_set_features: if T::HAS_SET_FEATURES {
             Some(Self::set_features)
+        } else {
+            None
+        },
+        ndo_set_rx_mode_async: if T::HAS_SET_RX_MODE {
+            Some(Self::set_rx_mode)
         } else {
             None
         },

@@ -63,7 +63,6 @@ impl Keys for Store {
 
 const PARAMS: Params = Params {
     max_queues: 8,
-    multicast: true,
     ctrl: true,
 };
 
@@ -81,7 +80,6 @@ fn what_linux_offers() {
             ip_csum: true,
             ipv6_csum: true,
             multicast: true,
-            dynamic_multicast: true,
             ctrl_ring: true,
             xdp_headroom: true,
         }
@@ -115,7 +113,6 @@ fn the_oldest_back_end_offers_one_queue_and_copies() {
             queues: 1,
             split_event_channels: false,
             ctrl: false,
-            multicast: false,
             tell_queues: false,
             tell_headroom: false,
         }
@@ -140,8 +137,17 @@ fn a_back_end_that_does_not_copy_is_refused() {
 fn segments_are_not_cut_without_several_slots() {
     let offer = Offer::read(&Store::linux().with("feature-sg", 0)).unwrap();
     assert!(!offer.sg && !offer.gso_tcpv4 && !offer.gso_tcpv6);
-    let offer = Offer::read(&Store::linux().with("feature-multicast-control", 0)).unwrap();
-    assert!(!offer.multicast && !offer.dynamic_multicast);
+}
+
+#[test]
+fn multicast_control_that_cannot_be_turned_off_is_of_no_use() {
+    for key in [
+        "feature-multicast-control",
+        "feature-dynamic-multicast-control",
+    ] {
+        let offer = Offer::read(&Store::linux().with(key, 0)).unwrap();
+        assert!(!offer.multicast);
+    }
 }
 
 #[test]
@@ -282,7 +288,6 @@ fn keys_are_flat_for_one_queue_and_in_folders_for_more() {
             "ctrl-ring-ref=30",
             "event-channel-ctrl=31",
             "xdp-headroom=256",
-            "request-multicast-control=1",
         ],
         &COMMON[..],
     ]
@@ -328,13 +333,13 @@ proptest! {
         ),
         max_queues in prop_oneof![Just(0u32), 1u32..16, any::<u32>()],
         cpus in prop_oneof![Just(0u32), 1u32..300],
-        [multicast, ctrl] in any::<[bool; 2]>(),
+        ctrl in any::<bool>(),
     ) {
         let mut store = Store::new().with("feature-rx-copy", 1);
         for (key, value) in keys {
             store = store.with(key, value);
         }
-        let params = Params { max_queues, multicast, ctrl };
+        let params = Params { max_queues, ctrl };
         if let Ok(device) = Device::read(&store) {
             prop_assert!((68..=65521).contains(&device.mtu));
             prop_assert!(device.mac[0] & 1 == 0 && device.mac != [0; 6]);
@@ -347,7 +352,6 @@ proptest! {
             prop_assert!(u64::from(shape.queues) <= offer.max_queues.unwrap_or(1).max(1));
             prop_assert!(shape.queues == 1 || shape.tell_queues);
             prop_assert!(!shape.ctrl || ctrl && offer.ctrl_ring);
-            prop_assert!(!shape.multicast || multicast && offer.multicast);
         }
     }
 }

@@ -225,6 +225,11 @@ impl<H: Host> TxQueue<H> {
         self.ring.outstanding()
     }
 
+    /// Whether the back end has yet to answer to [`multicast`](Self::multicast).
+    pub fn multicast_waits(&self) -> bool {
+        self.slots.iter().any(|slot| slot.fragment == MULTICAST)
+    }
+
     /// Whether the back end broke the protocol.
     pub fn is_broken(&self) -> bool {
         self.broken

@@ -12,7 +12,7 @@ pub struct TxFeatures {
     pub gso_tcpv6: bool,
     /// The flow's hash is told: the Toeplitz hash was set up through the control ring.
     pub hash: bool,
-    /// `feature-multicast-control`.
+    /// [`Offer::multicast`](crate::net::negotiate::Offer::multicast).
     pub multicast: bool,
 }
 
