@@ -23,7 +23,7 @@ pub struct Options {
     pub no_checksum: bool,
     /// `feature-split-event-channels`.
     pub split: bool,
-    /// `feature-multicast-control`.
+    /// `feature-multicast-control`, and that it may be asked for at any time. Nothing is filtered.
     pub multicast: bool,
     /// `feature-xdp-headroom`.
     pub xdp_headroom: bool,
@@ -65,6 +65,7 @@ impl Options {
             ("feature-no-csum-offload", self.no_checksum),
             ("feature-split-event-channels", self.split),
             ("feature-multicast-control", self.multicast),
+            ("feature-dynamic-multicast-control", self.multicast),
             ("feature-xdp-headroom", self.xdp_headroom),
         ];
         let mut keys: Vec<_> = features

@@ -75,7 +75,7 @@ const DOM0_FILES: [&str; 8] = [
     "/etc/xen/xl.conf",
 ];
 
-const DOM0_MODULES: [&str; 15] = [
+const DOM0_MODULES: [&str; 16] = [
     "xen-evtchn",
     "xen-privcmd",
     "xen-gntdev",
@@ -90,6 +90,7 @@ const DOM0_MODULES: [&str; 15] = [
     "null_blk",
     "scsi_debug",
     "tun",
+    "veth",
     "ext4",
 ];
 

@@ -75,7 +75,7 @@ const SCENARIOS: [Scenario; 12] = [
     ),
     (
         "net-features",
-        "queues, event channels, MTU, offloads, IPv4 and IPv6, guest to guest",
+        "queues, event channels, MTU, offloads, IPv4 and IPv6, guest to guest, multicast",
         net::features::run,
     ),
     (

@@ -17,6 +17,7 @@ use super::super::facts::nodes;
 use super::super::stage::{with_guest, Stage};
 use super::super::{driven_by, ETH0};
 use super::console;
+use super::multicast;
 use super::traffic::{self, eth0, Load, DOM0, LITTLE, MUCH};
 
 /// The checksum that can be switched: the stock driver always leaves that of IPv4 to the device.
@@ -195,6 +196,9 @@ pub(in super::super) fn run(ctx: &Context, driver: Driver, full: bool) -> Result
     })?;
     stage.case("trusted=0", |machine, facts| {
         untrusted(machine, driver, load, facts)
+    })?;
+    stage.case("multicast", |machine, facts| {
+        multicast::multicast(machine, driver, facts)
     })?;
     stage.case("netconsole", |machine, facts| {
         console::netconsole(machine, driver, facts)

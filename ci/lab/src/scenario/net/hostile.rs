@@ -29,8 +29,9 @@ const ECHOES: u64 = 60;
 const LOST: u64 = 1;
 
 /// Scripts of the short run: one of each sort.
-const SOME: [&str; 10] = [
+const SOME: [&str; 11] = [
     "honest",
+    "multicast-refused",
     "tx-wrong-id",
     "tx-keeps-grants",
     "rx-size-beyond-page",

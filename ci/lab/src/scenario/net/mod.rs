@@ -5,6 +5,7 @@ mod console;
 pub(super) mod features;
 pub(super) mod hostile;
 pub(super) mod life;
+mod multicast;
 pub(super) mod selftests;
 pub(super) mod traffic;
 pub(super) mod types;
