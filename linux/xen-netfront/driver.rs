@@ -58,7 +58,8 @@ impl xenbus::Driver for Netfront {
             Step::Update => front.connected(dev),
             Step::Close => {
                 front.give_up();
-                front.closed(dev);
+                front.withdraw(dev);
+                dev.closed();
             }
         }
     }

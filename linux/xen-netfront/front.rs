@@ -266,6 +266,7 @@ impl Front {
         } else {
             None
         };
+        multicast::end(net);
         dev.transaction(|node| {
             forget(node)?;
             let ctrl = match (&pages, &connection.control) {
@@ -404,6 +405,7 @@ impl Front {
     /// Says good-bye to the back end, which lets go of the rings.
     pub(crate) fn close(&self, dev: &Device<Core<'_>>) {
         let gone = |state| matches!(state, State::Closed | State::Unknown);
+        self.withdraw(dev);
         if dev.state() != State::Closed {
             if !gone(dev.otherend_state()) {
                 dev.switch_state(State::Closing);
@@ -415,33 +417,29 @@ impl Front {
                     dev_warn!(dev, "the back end does not answer: it is left alone\n");
                 }
             }
-            self.closed(dev);
+            dev.closed();
         }
         wait(ANSWER_MS, || gone(dev.otherend_state()));
     }
 
-    /// Lets go of the back end, after [`give_up`](Self::give_up). What the stock driver does not know of must not
-    /// be left to it, or to the next kernel: Linux' back end connects to nothing where it cannot map the control
+    /// Takes back what the stock driver does not know of, after [`give_up`](Self::give_up). It must not be left
+    /// to that driver, or to the next kernel: Linux' back end connects to nothing where it cannot map the control
     /// ring, and sends no multicast packets where it is to filter them.
-    pub(crate) fn closed(&self, dev: &Device<Core<'_>>) {
-        {
-            // Nobody is about to write them.
-            let _rtnl = Rtnl::lock();
-            for key in [
-                "ctrl-ring-ref",
-                "event-channel-ctrl",
-                negotiate::REQUEST_MULTICAST,
-            ] {
-                // The toolstack may have removed them all.
-                if !matches!(dev.read(key), Ok(Some(_))) {
-                    continue;
-                }
-                if let Err(error) = dev.remove(key) {
-                    dev_warn!(dev, "{key} stays in the store: {error:?}\n");
-                }
+    pub(crate) fn withdraw(&self, dev: &Device<Core<'_>>) {
+        multicast::end(&self.net);
+        for key in [
+            "ctrl-ring-ref",
+            "event-channel-ctrl",
+            negotiate::REQUEST_MULTICAST,
+        ] {
+            // The toolstack may have removed them all.
+            if !matches!(dev.read(key), Ok(Some(_))) {
+                continue;
+            }
+            if let Err(error) = dev.remove(key) {
+                dev_warn!(dev, "{key} stays in the store: {error:?}\n");
             }
         }
-        dev.closed();
     }
 
     /// Unregisters the device, if it is shown.
@@ -456,13 +454,10 @@ impl Front {
             self.net.set_carrier(negotiate::carrier(&keys));
         }
         spread::restore(&self.net);
-        let told = multicast::connected(&self.net, &Rtnl::lock());
-        if let Err(error) = told {
-            dev_warn!(dev, "multicast packets are not filtered: {error:?}\n");
-        }
         if self.net.has_carrier() {
             self.net.notify_peers();
         }
+        multicast::connected(&self.net);
     }
 }
 

@@ -51,6 +51,10 @@ pub(crate) struct Shared {
     /// What the back end offers.
     #[pin]
     pub(crate) offer: Mutex<Offer>,
+    /// What the back end was last asked about multicast packets (`request-multicast-control`); `None`: it cannot be
+    /// asked now.
+    #[pin]
+    pub(crate) asked: Mutex<Option<bool>>,
     /// Answers after which the back end tells of them.
     pub(crate) tx_frames: Atomic<u32>,
     /// How received packets are to be spread.
@@ -65,6 +69,7 @@ impl Shared {
         pin_init!(Self {
             xenbus,
             offer <- new_mutex!(Offer::default(), "Shared::offer"),
+            asked <- new_mutex!(None, "Shared::asked"),
             tx_frames: Atomic::new(TX_FRAMES),
             wanted <- new_mutex!(Wanted::new(queues), "Shared::wanted"),
             control <- new_mutex!(None, "Shared::control"),

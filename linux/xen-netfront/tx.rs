@@ -336,18 +336,15 @@ impl TxLive {
 }
 
 impl TxLive {
-    /// Tells the back end of the multicast addresses to which it is to send packets. `None`: it has not taken
-    /// all of them yet; `Some(false)`: it does not.
+    /// Tells the back end of the multicast addresses to which it is to send packets; whether it has answered to
+    /// all of that.
     pub(crate) fn tell_multicast(
         &mut self,
         queue: &Queue<Net>,
         stack: Stack<'_>,
         wanted: &[[u8; MAC_LEN]],
-    ) -> Option<bool> {
+    ) -> Result<bool, Busy> {
         self.reap(queue, stack, false, None);
-        if self.queue.stats().multicast_failed != 0 {
-            return Some(false);
-        }
         let ring = &mut self.queue;
         let told = self.listening.told.update(wanted, |addr, pass| {
             // The stack is not to be stopped by it.
@@ -358,10 +355,9 @@ impl TxLive {
         });
         self.push(queue, stack);
         match told {
-            Ok(()) if self.queue.multicast_waits() => None,
-            Ok(()) => Some(true),
-            Err(Busy::Ring) => None,
-            Err(_) => Some(false),
+            Ok(()) => Ok(!self.queue.multicast_waits()),
+            Err(Busy::Ring) => Ok(false),
+            Err(busy) => Err(busy),
         }
     }
 }

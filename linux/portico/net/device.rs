@@ -254,6 +254,12 @@ impl<T: Operations> NetDevice<T> {
         usize::try_from(count).ok()
     }
 
+    /// Lets [`Operations::set_rx_mode`] be called again in a while, as after its failure.
+    pub fn retry_rx_mode(&self, _rtnl: &Rtnl) {
+        // SAFETY: by the invariants, under the RTNL.
+        unsafe { bindings::netif_rx_mode_schedule_retry(self.as_raw()) };
+    }
+
     /// The MTU in bytes.
     pub fn mtu(&self) -> u32 {
         // SAFETY: a `u32`.

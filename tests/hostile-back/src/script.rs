@@ -46,6 +46,8 @@ impl<O: Default, P, F> Default for Script<O, P, F> {
 pub enum Expect {
     /// All requests succeed, with the right data.
     Serves,
+    /// All requests succeed, and the front end says what the back end does not do.
+    Warns,
     /// Some requests fail, all others succeed.
     Errors,
     /// Some requests are not answered while the back end is there.

@@ -48,16 +48,19 @@ const NTH: u64 = 9;
 fn transmit() -> Vec<Script> {
     use Expect::*;
     let at = Event::Op(Op::Transmit, NTH);
-    // An interface that goes up first tells what it listens to.
-    let listens = Event::Op(Op::Transmit, 1);
     let list = [
         (
             "multicast-refused",
-            Serves,
-            listens,
-            Fault::TxStatus(RSP_ERROR),
+            Warns,
+            Event::Every(1),
+            Fault::TxMulticast(Some(RSP_ERROR)),
         ),
-        ("multicast-unanswered", Serves, listens, Fault::TxNever),
+        (
+            "multicast-unanswered",
+            Serves,
+            Event::Every(1),
+            Fault::TxMulticast(None),
+        ),
         ("tx-wrong-id", Broken, at, Fault::TxId(77)),
         ("tx-id-beyond-ring", Broken, at, Fault::TxId(300)),
         ("tx-id-far-beyond", Broken, at, Fault::TxId(u16::MAX)),

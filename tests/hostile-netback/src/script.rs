@@ -55,6 +55,8 @@ pub enum Fault {
     TxLate(u64),
     /// Answer with this status.
     TxStatus(i16),
+    /// If it is a change of the multicast list: that status, or no answer.
+    TxMulticast(Option<i16>),
     /// Answer with `NETIF_RSP_NULL` once more than there is extra information.
     TxNull,
     /// Answer extra information with this status.

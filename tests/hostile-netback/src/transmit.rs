@@ -135,6 +135,10 @@ impl<G: Guest> Transmit<G> {
             if from + len > PAGE {
                 return None;
             }
+            if len == 0 && packet.extras.iter().any(is_list) {
+                // There is no grant.
+                continue;
+            }
             let page = self.side.guest().map(&[slot.gref], false)?;
             let at = bytes.len();
             bytes.resize(at + len, 0);
@@ -181,6 +185,7 @@ impl<G: Guest> Transmit<G> {
             return;
         };
         let (mut due, mut flip) = (now, None);
+        let list = packet.extras.iter().any(is_list);
         for fault in faults {
             match *fault {
                 Fault::TxId(add) => answers[0].id = answers[0].id.wrapping_add(add),
@@ -189,6 +194,8 @@ impl<G: Guest> Transmit<G> {
                 Fault::TxNever => due = u64::MAX,
                 Fault::TxLate(ms) => due = now.saturating_add(ms),
                 Fault::TxStatus(status) => answers[0].status = status,
+                Fault::TxMulticast(Some(status)) if list => answers[0].status = status,
+                Fault::TxMulticast(None) if list => due = u64::MAX,
                 Fault::TxNull => answers.push(TxResponse {
                     id: 0,
                     status: RSP_NULL,
@@ -243,6 +250,11 @@ impl<G: Guest> Transmit<G> {
     }
 }
 
+/// Whether it changes the multicast list.
+fn is_list(extra: &ExtraInfo) -> bool {
+    matches!(extra.kind, EXTRA_TYPE_MCAST_ADD | EXTRA_TYPE_MCAST_DEL)
+}
+
 /// A packet from its entries, if all of them are there.
 fn whole(entries: &[TxRequest]) -> Option<Packet> {
     let mut rest = entries.iter();
@@ -264,7 +276,6 @@ fn whole(entries: &[TxRequest]) -> Option<Packet> {
         more = slot.flags & NETTXF_MORE_DATA != 0;
         slots.push(slot);
     }
-    let is_list = |e: &ExtraInfo| matches!(e.kind, EXTRA_TYPE_MCAST_ADD | EXTRA_TYPE_MCAST_DEL);
     if packet.extras.iter().any(is_list) {
         // A wish about multicast: no data.
         first.size = 0;

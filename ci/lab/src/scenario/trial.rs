@@ -250,6 +250,9 @@ fn while_it_works(
 fn as_expected(expect: Option<Expect>, log: &[String], load: &Load) -> bool {
     match expect {
         Some(Expect::Serves) => matches!(load, Load::Whole(_)),
+        Some(Expect::Warns) => {
+            matches!(load, Load::Whole(_)) && log.iter().any(|line| line.contains("the back end "))
+        }
         Some(Expect::Refused) => matches!(load, Load::NoDevice),
         Some(Expect::Broken) => is_broken(log),
         Some(Expect::Errors | Expect::Stalls | Expect::Any) | None => true,

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Multicast: a guest gets what it listens to. With our driver the back end keeps the rest from it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use anyhow::{ensure, Context as _, Result};
+use anyhow::{bail, ensure, Context as _, Result};
 use portico_agent::proto::Driver;
 
 use crate::machine::{Guest, GuestSpec, GuestType, Machine, BRIDGE};
@@ -42,6 +43,7 @@ pub(super) fn multicast(machine: &mut Machine, driver: Driver, facts: &mut Facts
         // The stock driver does not ask for that.
         let filters = driver == Driver::Ours;
         let look = |machine: &mut Machine, guest: &Guest, filtered: bool, when: &str| {
+            settled(machine, guest, filtered).context(when.to_owned())?;
             passes(machine, guest, 1, true).with_context(|| format!("{when}, joined"))?;
             passes(machine, guest, 2, !filtered).with_context(|| format!("{when}, not joined"))
         };
@@ -64,6 +66,7 @@ pub(super) fn multicast(machine: &mut Machine, driver: Driver, facts: &mut Facts
             )
         };
 
+        settled(machine, guest, filters)?;
         passes(machine, guest, 1, !filters).context("nothing joined")?;
         groups(machine, guest, "add", 1..2)?;
         look(machine, guest, filters, "one group")?;
@@ -92,7 +95,7 @@ pub(super) fn multicast(machine: &mut Machine, driver: Driver, facts: &mut Facts
             &format!("/local/domain/{}/device/vif/0", guest.domid),
         )?;
         ensure!(
-            !front.contains_key("request-multicast-control"),
+            front.contains_key("state") && !front.contains_key("request-multicast-control"),
             "the filter is still asked for after the driver let go"
         );
         Ok(())
@@ -106,6 +109,30 @@ pub(super) fn multicast(machine: &mut Machine, driver: Driver, facts: &mut Facts
 /// The Ethernet address of group `number`, which is 239.1.1.`number`.
 fn mac(number: u32) -> String {
     format!("01:00:5e:01:01:{number:02x}")
+}
+
+/// Waits until the back end is connected, and is asked to filter or not to.
+fn settled(machine: &mut Machine, guest: &Guest, filtered: bool) -> Result<()> {
+    let domid = guest.domid;
+    let (front, back) = (
+        format!("/local/domain/{domid}/device/vif/0"),
+        format!("/local/domain/0/backend/vif/{domid}/0"),
+    );
+    let mut found = String::new();
+    for _ in 0..40 {
+        let is = |nodes: &BTreeMap<String, String>, key: &str| nodes.get(key).cloned();
+        let state = is(&nodes(machine, &back)?, "state");
+        let asked = is(&nodes(machine, &front)?, "request-multicast-control");
+        let asked = asked.is_some_and(|asked| asked == "1");
+        if state.as_deref() == Some("4") && asked == filtered {
+            // The back end looks at it a moment later.
+            std::thread::sleep(Duration::from_millis(500));
+            return Ok(());
+        }
+        found = format!("back end in state {state:?}, filter asked for: {asked}");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    bail!("{found}")
 }
 
 /// Fails if packets to group `number` do not reach the guest, or if they do.
