@@ -30,9 +30,10 @@ pub(crate) struct Listening {
     refused: bool,
 }
 
-/// The back end is connected, and knows of nothing yet.
+/// The back end is connected.
 pub(crate) fn connected(dev: &NetDevice<Net>) {
-    *dev.data().asked.lock() = Some(false);
+    // It may say so more than once. At first the key is not there.
+    dev.data().asked.lock().get_or_insert(false);
     let rtnl = Rtnl::lock();
     if update(dev, &rtnl).is_err() {
         dev.retry_rx_mode(&rtnl);

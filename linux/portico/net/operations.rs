@@ -37,8 +37,9 @@ pub enum Polled {
 ///
 /// Under the RTNL, so one at a time, and they may sleep: [`open`](Self::open), [`stop`](Self::stop),
 /// [`change_mtu`](Self::change_mtu), [`fix_features`](Self::fix_features),
-/// [`set_features`](Self::set_features), [`set_rx_mode`](Self::set_rx_mode), those of ethtool. [`start_xmit`](Self::start_xmit) runs under
-/// the lock of its transmit queue, [`poll`](Self::poll) once per queue; both with softirqs or interrupts off.
+/// [`set_features`](Self::set_features), [`set_rx_mode`](Self::set_rx_mode), those of ethtool.
+/// [`start_xmit`](Self::start_xmit) runs under the lock of its transmit queue, [`poll`](Self::poll) once per
+/// queue; both with softirqs or interrupts off.
 #[vtable]
 pub trait Operations: Sized + 'static {
     /// Data of the device.
