@@ -339,7 +339,7 @@ impl Operations for Net {
         }
         dev.data().tx_frames.store(frames, Relaxed);
         for queue in dev.queues() {
-            tx::set_frames(queue, frames);
+            tx::set_coalesce(queue, frames);
         }
         Ok(())
     }

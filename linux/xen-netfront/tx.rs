@@ -53,7 +53,7 @@ pub(crate) struct TxLive {
     /// The back end must see nothing but packets.
     bounce: bool,
     /// Frames of XDP programs inside.
-    frames: u32,
+    xdp_frames: u32,
     attend: Arc<Delayed<Attend>>,
     again: Arc<Delayed<Again>>,
     /// How the back end broke the protocol, until somebody has said so.
@@ -85,7 +85,7 @@ impl TxLive {
             queue,
             notifier,
             bounce,
-            frames: 0,
+            xdp_frames: 0,
             attend,
             again,
             violation: None,
@@ -175,13 +175,13 @@ impl TxLive {
         arm: bool,
         softirq: Option<BhOff<'_>>,
     ) -> u32 {
-        if self.frames != 0 && irqs_disabled() {
+        if self.xdp_frames != 0 && irqs_disabled() {
             // That is netpoll, and frames go back to their pool with interrupts only.
             queue.schedule();
             return 0;
         }
         let data = queue.data();
-        let (mut packets, mut bytes, mut errors, mut frames) = (0, 0, 0, 0);
+        let (mut packets, mut bytes, mut errors, mut xdp_frames) = (0, 0, 0, 0);
         let done = |packet: Outgoing, outcome| {
             errors += u64::from(outcome == Outcome::Failed);
             if let Some(skb) = packet.into_skb() {
@@ -192,7 +192,7 @@ impl TxLive {
                     None => skb.consume(),
                 }
             } else {
-                frames += 1;
+                xdp_frames += 1;
             }
         };
         let reaped = if arm {
@@ -200,7 +200,7 @@ impl TxLive {
         } else {
             self.queue.poll(done)
         };
-        self.frames = self.frames.wrapping_sub(frames);
+        self.xdp_frames = self.xdp_frames.wrapping_sub(xdp_frames);
         errors += reaped.map_or(0, |reaped| u64::from(reaped.copies_failed));
         if errors != 0 {
             data.counters.tx_errors.add(errors);
@@ -311,7 +311,7 @@ impl TxLive {
         match self.queue.submit(Outgoing::Xdp(frame), &Meta::default()) {
             Ok(()) => {
                 stack.touch();
-                self.frames = self.frames.wrapping_add(1);
+                self.xdp_frames = self.xdp_frames.wrapping_add(1);
                 data.counters.tx_xdp.add(1);
                 data.counters.tx_packets.add(1);
                 data.counters.tx_bytes.add(u64::from(len));
@@ -422,9 +422,9 @@ pub(crate) fn xdp_xmit(
 }
 
 /// Changes after how many answers the back end tells of them.
-pub(crate) fn set_frames(queue: &Queue<Net>, frames: u32) {
+pub(crate) fn set_coalesce(queue: &Queue<Net>, answers: u32) {
     if let TxLink::Live(live) = &mut *queue.lock_tx() {
-        live.queue.set_coalesce(frames);
+        live.queue.set_coalesce(answers);
     }
 }
 

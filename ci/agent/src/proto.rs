@@ -12,7 +12,7 @@ mod net;
 
 pub use disk::{Checked, Fio, FioResult, FioSide, Pattern};
 pub use net::{
-    Amount, Announcement, Link, LinkState, Traffic, TrafficKind, TrafficResult, XdpAction,
+    Amount, Announcement, Link, LinkState, Traffic, TrafficKind, TrafficResult, XdpAction, FRAME,
 };
 
 /// Version of this protocol; both sides must have the same one.

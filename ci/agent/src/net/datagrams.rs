@@ -4,7 +4,7 @@
 use super::content::{differences, Content};
 use super::until::{only_waited, Until};
 use super::wire::Half;
-use crate::proto::{Amount, Traffic};
+use crate::proto::{Amount, Traffic, FRAME};
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
@@ -16,9 +16,6 @@ pub(super) const HEAD: usize = 8;
 /// Datagrams of a system call, and frames of a burst of all flows at a given rate: an interface of the
 /// stock back end has a queue of 32.
 const BATCH: usize = 32;
-
-/// Bytes of a datagram in a frame of the usual size.
-const FRAME: usize = 1472;
 
 /// How long nothing must have come for a flow to be over.
 const QUIET: Duration = Duration::from_millis(300);
@@ -73,7 +70,8 @@ pub(super) fn send(
     let mut half = Half::default();
     let begun = Instant::now();
     let size = (traffic.size as usize).clamp(HEAD, 65_507);
-    let burst = (BATCH / size.div_ceil(FRAME) / traffic.flows.max(1) as usize).max(1) as u64;
+    let burst =
+        (BATCH / size.div_ceil(FRAME as usize) / traffic.flows.max(1) as usize).max(1) as u64;
     while !until.is_ending() {
         let mut left = match traffic.amount {
             Amount::Count(count) => count - half.packets,

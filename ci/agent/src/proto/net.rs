@@ -52,6 +52,9 @@ impl LinkState {
     }
 }
 
+/// Bytes of a datagram in a frame of the usual size.
+pub const FRAME: u32 = 1472;
+
 /// Kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

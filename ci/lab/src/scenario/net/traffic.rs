@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{ensure, Context as _, Result};
-use portico_agent::proto::{Amount, Traffic, TrafficKind, TrafficResult};
+use portico_agent::proto::{Amount, Traffic, TrafficKind, TrafficResult, FRAME};
 
 use crate::machine::{Guest, Machine, Vif, DOM0_V4, DOM0_V6};
 use crate::report::Facts;
@@ -59,9 +59,6 @@ const SIZES: [u32; 3] = [18, 1400, 9000];
 
 /// Frames a second: few enough that none need be lost.
 const RATE: u64 = 1000;
-
-/// Bytes of a datagram in a frame of the usual size.
-const FRAME: u32 = 1472;
 
 /// dom0's addresses.
 pub(in super::super) const DOM0: [&str; 2] = [DOM0_V4, DOM0_V6];
